@@ -1,0 +1,105 @@
+/*
+ * The server side of one HTTP/1 connection. Requests are handed to the owner (struct
+ * http_server_ops) one at a time, in order, each with its whole body; answers are written with the
+ * functions here.
+ *
+ * Protocol errors, limits and timeouts are answered by the connection itself, with a JSON-RPC error
+ * as body, and the connection is closed after the client had a chance to read it. An idle
+ * connection owns no buffer.
+ */
+#ifndef GATEHOUSE_HTTP_CONN_H
+#define GATEHOUSE_HTTP_CONN_H
+
+#include "http1.h"
+#include "http_server.h"
+#include "http_transport.h"
+
+/* How the body of a streamed response ends. */
+enum http_stream {
+	HTTP_STREAM_CHUNKED, /* chunked; for an HTTP/1.0 client until close */
+	HTTP_STREAM_SSE, /* as CHUNKED, with text/event-stream, no-store and X-Accel-Buffering: no
+			  */
+	HTTP_STREAM_LENGTH, /* exactly length bytes */
+};
+
+/*
+ * Take over a connected transport (closed too when this fails). remote is the peer for logs
+ * (copied, at most 63 bytes are kept). Returns 0, -ERR_NO_MEMORY, -ERR_TOO_MANY. Nothing is called
+ * back before it returns, but `opened`.
+ */
+int http_conn_new(struct http_server *server, const struct http_transport *transport,
+	const char *remote, struct http_conn **ret_conn);
+
+/* Close at once; what is unsent is lost. `closed` is called before this returns. */
+void http_conn_close(struct http_conn *conn);
+
+/*
+ * The whole answer. Adds Content-Length (not for 204 and 304; for HEAD without sending the body),
+ * Date and Connection; headers must not hold those or Transfer-Encoding. status 200 … 599.
+ * Everything is copied or sent before it returns. Returns 0; -ERR_CLOSED when the client is gone or
+ * no request is waiting for an answer (nothing done); -ERR_INVALID_ARGUMENT for a header that must
+ * not be written; -ERR_TOO_LARGE beyond limits.response; -ERR_NO_MEMORY.
+ */
+int http_conn_respond(struct http_conn *conn, unsigned status, const struct http1_header *headers,
+	unsigned nheaders, struct span body);
+
+/* An answer in Gatehouse's own error form, status and code from errors.def:
+ * {"jsonrpc":"2.0","id":null,"error":…}. */
+int http_conn_respond_error(struct http_conn *conn, int code, const char *detail);
+
+/*
+ * Begin a streamed answer: the head is queued, and leaves with what is written in the same turn of
+ * the loop. length only for HTTP_STREAM_LENGTH. For HEAD, 204 and 304 whatever is written
+ * afterwards is accepted and dropped. Returns as http_conn_respond.
+ */
+int http_conn_begin(struct http_conn *conn, unsigned status, const struct http1_header *headers,
+	unsigned nheaders, enum http_stream stream, uint64_t length);
+
+/*
+ * A piece of the body (copied). Returns 0; -ERR_AGAIN when limits.output would be passed: nothing
+ * queued, `writable` will be called; -ERR_TOO_LARGE when longer than limits.output or than what is
+ * left of a given length; -ERR_CLOSED; -ERR_NO_MEMORY.
+ */
+int http_conn_write(struct http_conn *conn, struct span data);
+
+/*
+ * The answer is complete; the next request may come before this returns. If a given length was not
+ * reached, the connection is closed: the client must not take a cut answer for a whole one. Returns
+ * 0 or -ERR_CLOSED.
+ */
+int http_conn_end(struct http_conn *conn);
+
+/* Cut a begun answer so that the client sees that it is not whole: closes the connection, with a
+ * reset. */
+void http_conn_abort(struct http_conn *conn);
+
+/* Bytes accepted and not yet taken by the socket. */
+size_t http_conn_unsent(const struct http_conn *conn);
+
+/* The request's head and body are no longer needed (before a long stream): frees them. */
+void http_conn_release_request(struct http_conn *conn);
+
+/* In `head` only: another limit for this request's body, at most what http1 can count. */
+void http_conn_set_body_limit(struct http_conn *conn, uint64_t max);
+
+/*
+ * Take the connection away from HTTP (WebSocket), instead of an answer: *ret_transport becomes the
+ * caller's, *ret_rest (initialized by this function, freed by the caller) holds bytes that came
+ * after the request. Allowed while a request waits for its answer and nothing is unsent. `closed`
+ * is called; conn is gone. Returns 0, -ERR_INVALID_ARGUMENT when not allowed, -ERR_NO_MEMORY.
+ */
+int http_conn_detach(
+	struct http_conn *conn, struct http_transport *ret_transport, struct buf *ret_rest);
+
+/* Something of the owner's; NULL at first. */
+void http_conn_set_data(struct http_conn *conn, void *data);
+void *http_conn_data(const struct http_conn *conn);
+
+/* "192.0.2.1:4711", "[2001:db8::1]:4711" or "unix"; lives as long as conn. */
+const char *http_conn_remote(const struct http_conn *conn);
+
+/* Number of requests handed to the owner so far; tells answers of one request from those of
+ * another. */
+uint64_t http_conn_serial(const struct http_conn *conn);
+
+#endif
