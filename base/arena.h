@@ -1,5 +1,6 @@
 /*
- * An arena: allocations that are freed all at once, when the request (or whatever it belongs to) is over.
+ * An arena: allocations that are freed all at once, when the request (or whatever it belongs to) is
+ * over.
  */
 #ifndef GATEHOUSE_ARENA_H
 #define GATEHOUSE_ARENA_H
@@ -24,7 +25,8 @@ void arena_free(struct arena *arena);
 void *arena_alloc(struct arena *arena, size_t size);
 /* A zero-terminated copy of the span; NULL as above. */
 char *arena_strdup(struct arena *arena, struct span text);
-/* A copy as a span (not zero-terminated by promise); SPAN_NONE with len 0 on failure of a non-empty copy. */
+/* A copy as a span (not zero-terminated by promise); SPAN_NONE with len 0 on failure of a non-empty
+ * copy. */
 struct span arena_copy(struct arena *arena, struct span bytes);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * A growing byte buffer with a maximum. Every buffer of the project has one; the maxima stand in limits.h or in
- * the configuration.
+ * A growing byte buffer with a maximum. Every buffer of the project has one; the maxima stand in
+ * limits.h or in the configuration.
  */
 #ifndef GATEHOUSE_BUF_H
 #define GATEHOUSE_BUF_H
@@ -30,14 +30,16 @@ int buf_append_span(struct buf *buf, struct span span);
 int buf_append_str(struct buf *buf, const char *s);
 int buf_append_char(struct buf *buf, char c);
 int buf_printf(struct buf *buf, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* Make room for len more bytes; they may then be written at data + len and claimed by adding to len. */
+/* Make room for len more bytes; they may then be written at data + len and claimed by adding to
+ * len. */
 int buf_reserve(struct buf *buf, size_t len);
 
 /* Remove the first len bytes (at most all). Cost: a move of what remains. */
 void buf_consume(struct buf *buf, size_t len);
 /* What is in the buffer, valid until the next change. */
 struct span buf_span(const struct buf *buf);
-/* Hand the bytes to the caller (who frees them with free) and leave the buffer empty. May return NULL if empty. */
+/* Hand the bytes to the caller (who frees them with free) and leave the buffer empty. May return
+ * NULL if empty. */
 char *buf_steal(struct buf *buf, size_t *ret_len);
 
 #endif

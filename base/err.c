@@ -16,7 +16,8 @@ struct err_row {
 
 static const struct err_row err_rows[ERR_MAX] = {
 	[ERR_NONE] = {"none", 0, 200, LOG_DEBUG, false},
-#define ERR(name, reason, rpc, http, level, retryable) [ERR_##name] = {reason, rpc, http, level, retryable},
+#define ERR(name, reason, rpc, http, level, retryable) \
+	[ERR_##name] = {reason, rpc, http, level, retryable},
 #include "errors.def"
 #undef ERR
 };

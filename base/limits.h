@@ -1,17 +1,18 @@
 /*
- * Every maximum that is not in the configuration, in one place (bytes unless the name says otherwise). A limit that
- * an operator may want to move belongs in config.def instead.
+ * Every maximum that is not in the configuration, in one place (bytes unless the name says
+ * otherwise). A limit that an operator may want to move belongs in config.def instead.
  */
 #ifndef GATEHOUSE_LIMITS_H
 #define GATEHOUSE_LIMITS_H
 
 /* links */
-#define LIMIT_FRAME_PAYLOAD (64u * 1024u)    /* payload bytes carried by one frame */
-#define LIMIT_FRAME_FIELDS 16384u            /* encoded fields of one message */
-#define LIMIT_FRAME (8u + LIMIT_FRAME_FIELDS + LIMIT_FRAME_PAYLOAD)
-#define LIMIT_FRAME_FDS 8u                   /* descriptors with one message */
-#define LIMIT_LINK_QUEUE (4u * 1024u * 1024u) /* unsent bytes on one link before it is declared stuck */
-#define LIMIT_STREAM_WINDOW (256u * 1024u)   /* credit a receiver grants a stream at first */
+#define LIMIT_FRAME_PAYLOAD (64u * 1024u) /* payload bytes carried by one frame */
+#define LIMIT_FRAME_FIELDS 16384u         /* encoded fields of one message */
+#define LIMIT_FRAME (16u + LIMIT_FRAME_FIELDS + LIMIT_FRAME_PAYLOAD)
+#define LIMIT_FRAME_FDS 8u /* descriptors with one message */
+#define LIMIT_LINK_QUEUE \
+	(4u * 1024u * 1024u) /* unsent bytes on one link before it is declared stuck */
+#define LIMIT_STREAM_WINDOW (256u * 1024u) /* credit a receiver grants a stream at first */
 
 /* names */
 #define LIMIT_SERVER_NAME 64u
@@ -19,6 +20,6 @@
 #define LIMIT_SESSION_ID 128u
 
 /* JSON */
-#define LIMIT_JSON_DEPTH 128u                /* nesting of arrays and objects in one message */
+#define LIMIT_JSON_DEPTH 128u /* nesting of arrays and objects in one message */
 
 #endif

@@ -8,7 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* One line, longest; also below PIPE_BUF would be nicer, but a stderr line of a server may be 8 KB. */
+/* One line, longest; also below PIPE_BUF would be nicer, but a stderr line of a server may be 8 KB.
+ */
 #define LOG_LINE_MAX 16384
 
 static const char *const level_names[LOG_LEVEL_MAX] = {"debug", "info", "warn", "error"};
@@ -96,7 +97,8 @@ static void append_value(struct buf *line, const struct log_kv *kv, bool text)
 		buf_append_str(line, kv->num ? "true" : "false");
 		break;
 	case LOG_KV_MS:
-		buf_printf(line, "%lld.%03lld", (long long)(kv->num / 1000), (long long)(kv->num % 1000));
+		buf_printf(line, "%lld.%03lld", (long long)(kv->num / 1000),
+			(long long)(kv->num % 1000));
 		break;
 	case LOG_KV_END:
 		break;

@@ -1,7 +1,7 @@
 /*
- * Structured log: one event per line, JSON (or text on a terminal), written without blocking to standard error.
- * What cannot be written at once is dropped and counted. Library code does not log: it returns an error, its
- * caller logs. Field names are those of docs/operating.md.
+ * Structured log: one event per line, JSON (or text on a terminal), written without blocking to
+ * standard error. What cannot be written at once is dropped and counted. Library code does not log:
+ * it returns an error, its caller logs. Field names are those of docs/operating.md.
  */
 #ifndef GATEHOUSE_LOG_H
 #define GATEHOUSE_LOG_H
@@ -42,14 +42,16 @@ bool log_enabled(enum log_level level);
 /* Lines dropped because standard error was full. */
 uint64_t log_dropped(void);
 
-/* event: a short dotted word ("call", "session.opened"). kv ends with a LOG_KV_END row; strings with "" are left out. */
+/* event: a short dotted word ("call", "session.opened"). kv ends with a LOG_KV_END row; strings
+ * with "" are left out. */
 void log_event(enum log_level level, const char *event, const char *msg, const struct log_kv *kv);
 
-#define LOG_AT(level, event, msg, ...)                                                                      \
-	do {                                                                                                \
-		if (log_enabled(level))                                                                     \
-			log_event(level, event, msg,                                                        \
-				(const struct log_kv[]){__VA_ARGS__ __VA_OPT__(, ){LOG_KV_END, NULL, {NULL, 0}, 0}}); \
+#define LOG_AT(level, event, msg, ...) \
+	do { \
+		if (log_enabled(level)) \
+			log_event(level, event, msg, \
+				(const struct log_kv[]){__VA_ARGS__ __VA_OPT__(, ){ \
+					LOG_KV_END, NULL, {NULL, 0}, 0}}); \
 	} while (0)
 #define log_debug(event, msg, ...) LOG_AT(LOG_DEBUG, event, msg, __VA_ARGS__)
 #define log_info(event, msg, ...) LOG_AT(LOG_INFO, event, msg, __VA_ARGS__)

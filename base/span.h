@@ -1,6 +1,6 @@
 /*
- * A span: bytes that belong to somebody else. Never zero-terminated by promise; whoever hands one out says how
- * long it lives.
+ * A span: bytes that belong to somebody else. Never zero-terminated by promise; whoever hands one
+ * out says how long it lives.
  */
 #ifndef GATEHOUSE_SPAN_H
 #define GATEHOUSE_SPAN_H

@@ -35,7 +35,7 @@ struct sp_config {
 	enum sp_protocol protocol;
 	enum sp_mapping mapping;
 	size_t max_message; /* bytes; a longer announced length closes the endpoint with ERR_TOO_LARGE */
-	size_t max_queue;   /* unsent bytes, both queues together */
+	size_t max_queue;   /* unsent bytes beyond which data is refused; control is accepted up to twice as much */
 	unsigned max_fds;   /* descriptors accepted with one message; 0 refuses any (they are closed) */
 };
 
