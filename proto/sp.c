@@ -183,18 +183,23 @@ void sp_free(struct sp *sp)
 		destroy(sp);
 }
 
-static int send_check(const struct sp *sp, uint32_t id, size_t wire, unsigned nfds)
+static int send_check(
+	const struct sp *sp, enum sp_priority priority, uint32_t id, size_t wire, unsigned nfds)
 {
+	size_t len = wire + sp_header_len(sp), max = sp->config.max_queue;
+
 	if (!sp_alive(sp) || sp->broken)
 		return -ERR_CLOSED;
 	if (sp_id_len(sp) && !(id & ID_TOP))
 		return -ERR_INVALID_ARGUMENT;
 	if (nfds > 0 && sp->config.mapping != SP_MAPPING_IPC)
 		return -ERR_INVALID_ARGUMENT;
-	if (nfds > FDS_MAX || wire > sp->config.max_message ||
-		wire + sp_header_len(sp) > sp->config.max_queue)
+	if (nfds > FDS_MAX || wire > sp->config.max_message || len > max)
 		return -ERR_TOO_LARGE;
-	if (wire + sp_header_len(sp) + sp->queued > sp->config.max_queue)
+	/* flow control must get through when data no longer does */
+	if (priority == SP_CONTROL && __builtin_mul_overflow(max, (size_t)2, &max))
+		max = SIZE_MAX;
+	if (sp->queued > max || len > max - sp->queued)
 		return -ERR_AGAIN;
 	return 0;
 }
@@ -228,7 +233,7 @@ int sp_send(struct sp *sp, enum sp_priority priority, uint32_t id, const struct 
 	for (int i = 0; i < iovcnt; i++)
 		if (__builtin_add_overflow(wire, iov[i].iov_len, &wire) || wire > PTRDIFF_MAX)
 			return -ERR_TOO_LARGE;
-	r = send_check(sp, id, wire, nfds);
+	r = send_check(sp, priority, id, wire, nfds);
 	if (r == -ERR_AGAIN)
 		sp->refused = true;
 	if (r < 0)

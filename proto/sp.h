@@ -34,20 +34,25 @@ struct sp;
 struct sp_config {
 	enum sp_protocol protocol;
 	enum sp_mapping mapping;
-	size_t max_message; /* bytes; a longer announced length closes the endpoint with ERR_TOO_LARGE */
-	size_t max_queue;   /* unsent bytes beyond which data is refused; control is accepted up to twice as much */
-	unsigned max_fds;   /* descriptors accepted with one message; 0 refuses any (they are closed) */
+	/* bytes, the id of REQ0 and REP0 included; a longer announced length closes the endpoint with ERR_TOO_LARGE */
+	size_t max_message;
+	/* unsent bytes, headers included, beyond which data is refused; control is accepted up to twice as much */
+	size_t max_queue;
+	/* descriptors accepted with one message, at most 253; with more they are closed, and the endpoint too (ERR_PROTOCOL) */
+	unsigned max_fds;
 };
 
 struct sp_ops {
 	/*
 	 * A whole message. body is borrowed for the duration of the call (for REP0 and REQ0 it is what follows the id, and
 	 * id holds it; for PAIR0 id is 0). The nfds descriptors, close-on-exec, become the callee's, which closes them.
-	 * fds received are those that were attached to any byte of this message. The callee may free the endpoint.
+	 * Descriptors belong to the message that holds the last byte received with them; a peer that is not this endpoint
+	 * must send a message with descriptors by a sendmsg of its own. The callee may free the endpoint.
 	 */
 	void (*message)(struct sp *sp, uint32_t id, struct span body, int *fds, unsigned nfds, void *arg);
 	/*
-	 * The endpoint is no longer usable: code is -ERR_CLOSED (the peer closed), -ERR_PROTOCOL, -ERR_TOO_LARGE, … .
+	 * The endpoint is no longer usable: code is -ERR_CLOSED (the peer closed), -ERR_PROTOCOL, -ERR_TOO_LARGE,
+	 * -ERR_SYSTEM (also when descriptors sent to us could not be taken, being out of them), -ERR_NO_MEMORY.
 	 * Everything the peer had sent before it closed has been delivered. Called once; the callee may free the endpoint.
 	 */
 	void (*closed)(struct sp *sp, int code, void *arg);
@@ -68,23 +73,32 @@ void sp_free(struct sp *sp);
 
 /*
  * Queue one message made of the iov parts (copied) and nfds descriptors (duplicated: the caller keeps its own). id is
- * the request id for REQ0 and REP0, ignored for PAIR0. Writing happens at the end of this turn of the loop, so that
+ * the request id for REQ0 and REP0 (its top bit set), ignored for PAIR0. Writing happens at the end of this turn of the loop, so that
  * all messages of a turn leave with as few system calls as possible.
- * Returns 0, -ERR_AGAIN (queue full: nothing queued), -ERR_TOO_LARGE, -ERR_CLOSED, -ERR_NO_MEMORY, -ERR_SYSTEM.
+ * Returns 0, -ERR_AGAIN (queue full: nothing queued), -ERR_TOO_LARGE (could never be queued, or more than 253 fds),
+ * -ERR_INVALID_ARGUMENT (an id without its top bit, descriptors over TCP), -ERR_CLOSED, -ERR_NO_MEMORY, -ERR_SYSTEM.
+ * Nothing is called back from here.
  */
 int sp_send(struct sp *sp, enum sp_priority priority, uint32_t id, const struct iovec *iov, int iovcnt,
 	const int *fds, unsigned nfds);
 
-/* Write what is queued now, as far as the socket takes it. Returns bytes still queued, or -ERR_CLOSED. */
+/* Write what is queued now, as far as the socket takes it; calls nothing back. Returns bytes still queued, or -ERR_CLOSED. */
 ssize_t sp_flush(struct sp *sp);
 
 /* Unsent bytes. */
 size_t sp_queued(const struct sp *sp);
 
-/* Stop or resume reading (for whoever must not take more now). */
+/*
+ * Stop or resume reading (for whoever must not take more now). No message comes while it is stopped, and the peer's
+ * end is noticed only by writing; what was already read is delivered from the loop after resuming.
+ */
 void sp_pause_reading(struct sp *sp, bool paused);
 
-/* Read and deliver everything that is in the socket now, without waiting: for draining a dead peer's last words. */
+/*
+ * Read and deliver everything that is in the socket now, without waiting and even while reading is paused: for draining
+ * a dead peer's last words. Calls message and closed. From within message of the same endpoint it takes effect when
+ * that call has returned.
+ */
 void sp_drain(struct sp *sp);
 
 int sp_fd(const struct sp *sp);
