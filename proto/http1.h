@@ -96,7 +96,8 @@ void http1_free(struct http1 *http); /* NULL is accepted */
  *   -ERR_HTTP_NOT_IMPLEMENTED  unknown method or transfer coding: 501
  *   -ERR_HTTP_VERSION          505
  *   -ERR_NO_MEMORY
- * A body announced too large is refused instead of HTTP1_HEAD; http1_head is there nevertheless.
+ * A body announced too large is refused by the first call after HTTP1_HEAD, so that who sees the
+ * head may still set another limit.
  */
 int http1_read(struct http1 *http, struct span *input, struct span *ret_body, struct err *err);
 
