@@ -2,6 +2,7 @@
 
 #include "clock.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -15,6 +16,8 @@
 #define MAP_FIRST (1024u * 1024u)
 #define MAP_MAX (1024u * 1024u * 1024u)
 #define MAP_UNIT 65536u
+/* LMDB's lock file: 64 bytes a reader, and its head. */
+#define LOCK_BYTES (STORE_READERS_MAX * 64 + 4096)
 
 int store_fail(const struct store *store, int rc, struct err *err, const char *what)
 {
@@ -97,7 +100,7 @@ static int env_configure(struct store *store, uint64_t used, struct err *err)
 	if (rc == 0)
 		rc = mdb_env_set_maxreaders(store->env, STORE_READERS_MAX);
 	if (rc == 0)
-		rc = mdb_env_set_maxdbs(store->env, STORE_TABLES_MAX);
+		rc = mdb_env_set_maxdbs(store->env, STORE_TABLES_MAX + 1);
 	/* A reader takes the size that stands in the file. */
 	if (rc == 0 && store->config.writer) {
 		store->map_size = map_round(used > first ? used : first);
@@ -118,6 +121,48 @@ static int lock_identify(struct store *store, struct stat *ret_st, struct err *e
 	return 0;
 }
 
+/*
+ * LMDB makes its lock file sparse and writes it through a map: on a full disk that is a SIGBUS. So
+ * its blocks are reserved before. Only before: closing it later would drop this process's locks on
+ * it (POSIX).
+ */
+static int lock_reserve(const struct store *store, struct err *err)
+{
+	char file[4096];
+	int r = store_path(store->path, "-lock", file, err);
+	int fd;
+
+	if (r < 0)
+		return r;
+	fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set(err, ERR_STORE, "%s: %s", file, strerror(errno));
+	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, LOCK_BYTES) < 0 && errno != EOPNOTSUPP)
+		r = err_set(err, ERR_STORE, "%s: %s", file, strerror(errno));
+	close(fd);
+	return r;
+}
+
+/* LMDB 0.9.24 leaves its data descriptors open over exec, and names but one of them. */
+static void close_on_exec(const struct store *store)
+{
+	DIR *fds = opendir("/proc/self/fd");
+	struct dirent *entry;
+	struct stat data, st;
+
+	if (!fds || stat(store->path, &data) < 0)
+		data.st_ino = 0;
+	while (fds && (entry = readdir(fds))) {
+		int fd = atoi(entry->d_name);
+
+		if (fd > 2 && fstat(fd, &st) == 0 && st.st_ino == data.st_ino &&
+			st.st_dev == data.st_dev)
+			fcntl(fd, F_SETFD, FD_CLOEXEC);
+	}
+	if (fds)
+		closedir(fds);
+}
+
 static int env_open(struct store *store, uint64_t used, struct err *err)
 {
 	unsigned flags = MDB_NOSUBDIR | MDB_NOTLS;
@@ -126,6 +171,8 @@ static int env_open(struct store *store, uint64_t used, struct err *err)
 	int dead;
 	int rc, r = env_configure(store, used, err);
 
+	if (r == 0)
+		r = lock_reserve(store, err);
 	if (r < 0)
 		return r;
 	if (!store->config.writer)
@@ -135,6 +182,7 @@ static int env_open(struct store *store, uint64_t used, struct err *err)
 	rc = mdb_env_open(store->env, store->path, flags, 0600);
 	if (rc != 0)
 		return store_fail(store, rc, err, "open");
+	close_on_exec(store);
 	mdb_reader_check(store->env, &dead);
 	mdb_env_info(store->env, &info);
 	store->map_size = info.me_mapsize;
@@ -146,6 +194,28 @@ static int env_open(struct store *store, uint64_t used, struct err *err)
 	return r;
 }
 
+/* The writer makes what is not there yet. */
+static int tables_open_in(struct store *store, MDB_txn *txn)
+{
+	unsigned flags = store->config.writer ? MDB_CREATE : 0;
+	MDB_stat stat;
+	int rc = mdb_dbi_open(txn, STORE_COMMITS_TABLE, flags, &store->commits);
+
+	for (unsigned i = 0; i < store->tables && rc == 0; i++) {
+		rc = mdb_dbi_open(txn, store->config.tables[i], 0, &store->dbis[i]);
+		if (rc != MDB_NOTFOUND || !flags)
+			continue;
+		rc = mdb_dbi_open(txn, store->config.tables[i], flags, &store->dbis[i]);
+		if (rc == 0)
+			rc = store_note_commit(store, txn);
+	}
+	if (rc == 0 && flags)
+		rc = mdb_stat(txn, store->commits, &stat);
+	if (rc == 0 && flags && stat.ms_entries == 0)
+		rc = store_note_commit(store, txn);
+	return rc;
+}
+
 static int tables_open(struct store *store, struct err *err)
 {
 	bool writer = store->config.writer;
@@ -154,9 +224,7 @@ static int tables_open(struct store *store, struct err *err)
 
 	if (rc != 0)
 		return store_fail(store, rc, err, "open of the tables");
-	for (unsigned i = 0; i < store->tables && rc == 0; i++)
-		rc = mdb_dbi_open(
-			txn, store->config.tables[i], writer ? MDB_CREATE : 0, &store->dbis[i]);
+	rc = tables_open_in(store, txn);
 	if (rc != 0) {
 		mdb_txn_abort(txn);
 		if (rc == MDB_NOTFOUND)
@@ -399,7 +467,11 @@ static int write_once(
 		mdb_txn_abort(txn.mdb);
 		return r < 0 ? r : -ERR_STORE_FULL;
 	}
-	rc = mdb_txn_commit(txn.mdb);
+	rc = txn.wrote ? store_note_commit(store, txn.mdb) : 0;
+	if (rc == 0)
+		rc = mdb_txn_commit(txn.mdb);
+	else
+		mdb_txn_abort(txn.mdb);
 	*ret_full = rc == MDB_MAP_FULL;
 	return rc != 0 ? store_fail(store, rc, err, "commit") : 0;
 }

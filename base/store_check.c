@@ -48,7 +48,9 @@ struct check {
 	int fd;
 	uint64_t size;
 	struct meta meta;
-	uint8_t *used; /* a bit per page */
+	bool main_only; /* look for the commits table and nothing else */
+	uint8_t *used;  /* a bit per page */
+	uint64_t noted; /* the transaction that the commits table names */
 	struct err *err;
 };
 
@@ -57,6 +59,7 @@ struct walk {
 	enum tree tree;
 	struct db db;
 	uint64_t entries;
+	bool commits; /* the store's own table */
 };
 
 /* A page and the keys its content must lie between; high.p NULL: no upper bound. */
@@ -281,7 +284,7 @@ static int overflow_read(struct check *check, uint64_t page, uint32_t size, uint
 	return 0;
 }
 
-static int tree_walk(struct check *check, enum tree tree, struct db db);
+static int tree_walk(struct check *check, enum tree tree, struct db db, bool commits);
 
 /* An entry of the free list: transaction → count and page numbers. Claimed, so that no page is free
  * twice. */
@@ -311,13 +314,18 @@ static int entry_check(
 	case TREE_MAIN:
 		if (node->flags != NODE_SUBDB || node->size != DB_BYTES)
 			return bad(walk->check, "an entry that is no table: a foreign file", page);
+		if (walk->check->main_only && !span_is(node->key, STORE_COMMITS_TABLE))
+			return 0;
 		db = db_parse(data);
 		if (db.flags != 0)
 			return bad(walk->check, "a table with unknown flags", page);
-		return tree_walk(walk->check, TREE_TABLE, db);
+		return tree_walk(
+			walk->check, TREE_TABLE, db, span_is(node->key, STORE_COMMITS_TABLE));
 	case TREE_TABLE:
 		if (!store_record_valid(node->key, value))
 			return bad(walk->check, "a record whose check is wrong", page);
+		if (walk->commits && value.len == STORE_RECORD_HEADER + 8)
+			walk->check->noted = get64(data + STORE_RECORD_HEADER);
 		return 0;
 	}
 	return 0;
@@ -462,9 +470,9 @@ static int page_walk(struct walk *walk, uint64_t number, unsigned depth, struct 
 	return r;
 }
 
-static int tree_walk(struct check *check, enum tree tree, struct db db)
+static int tree_walk(struct check *check, enum tree tree, struct db db, bool commits)
 {
-	struct walk walk = {check, tree, db, 0};
+	struct walk walk = {check, tree, db, 0, commits};
 	int r;
 
 	if (db.root == NO_PAGE)
@@ -504,17 +512,42 @@ static int header_check(struct check *check, size_t map_max)
 	return 0;
 }
 
-static int deep_check(struct check *check)
+static int trees_walk(struct check *check)
 {
 	int r;
 
+	check->noted = 0;
 	check->used = calloc(check->meta.last_page / 8 + 1, 1);
 	if (!check->used)
 		return err_set(check->err, ERR_NO_MEMORY, "%s: examining", check->path);
-	r = tree_walk(check, TREE_MAIN, check->meta.main);
-	if (r == 0)
-		r = tree_walk(check, TREE_FREE, check->meta.free);
+	r = tree_walk(check, TREE_MAIN, check->meta.main, false);
+	if (r == 0 && !check->main_only)
+		r = tree_walk(check, TREE_FREE, check->meta.free, false);
 	free(check->used);
+	return r;
+}
+
+/*
+ * The newest meta must be of the transaction that its content names, and the older one's content
+ * (still whole: LMDB keeps it for its own recovery) must not be of a later one.
+ */
+static int deep_check(struct check *check, const struct meta *older)
+{
+	struct check before = *check;
+	int r = trees_walk(check);
+
+	if (r < 0 || check->meta.main.root == NO_PAGE)
+		return r;
+	before.meta = *older;
+	before.meta.last_page = check->meta.last_page;
+	before.main_only = true;
+	if (check->noted == check->meta.txn && older->main.root != NO_PAGE)
+		r = trees_walk(&before);
+	if (r == 0 && (check->noted != check->meta.txn || before.noted > check->meta.txn))
+		r = err_set(check->err, ERR_STORE,
+			"%s is damaged or foreign: its header is of transaction %llu, its content "
+			"of another",
+			check->path, (unsigned long long)check->meta.txn);
 	return r;
 }
 
@@ -522,21 +555,24 @@ int store_check_file(
 	const char *path, int fd, bool deep, size_t map_max, uint64_t *ret_bytes, struct err *err)
 {
 	struct check check = {.path = path, .fd = fd, .err = err};
-	uint8_t page[STORE_META_BYTES];
-	uint64_t txn;
+	uint8_t pages[2][STORE_META_BYTES];
+	struct meta metas[2];
 	struct stat st;
-	int r;
+	int newest, r;
 
 	if (fstat(fd, &st) < 0)
 		return err_set(err, ERR_STORE, "%s: %s", path, strerror(errno));
 	check.size = (uint64_t)st.st_size;
-	r = store_meta_read(path, fd, page, &txn, err);
+	r = metas_read(path, fd, pages, err);
 	if (r < 0)
 		return r;
-	check.meta = meta_parse(page);
+	metas[0] = meta_parse(pages[0]);
+	metas[1] = meta_parse(pages[1]);
+	newest = metas[0].txn < metas[1].txn;
+	check.meta = metas[newest];
 	r = header_check(&check, map_max);
 	if (r == 0 && deep)
-		r = deep_check(&check);
+		r = deep_check(&check, &metas[!newest]);
 	if (r == 0)
 		*ret_bytes = (check.meta.last_page + 1) * check.meta.psize;
 	return r;

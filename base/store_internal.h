@@ -27,6 +27,7 @@ struct store_txn {
 	bool write;
 	bool map_full; /* a change met a full map: grow and repeat */
 	bool changed;  /* something was put or deleted since the group commit looked */
+	bool wrote;    /* something was put or deleted at all */
 	struct arena upgraded;
 };
 
@@ -36,6 +37,7 @@ struct store {
 	char boot_id[40];
 	MDB_env *env;
 	MDB_dbi dbis[STORE_TABLES_MAX];
+	MDB_dbi commits;
 	unsigned tables;
 	int lock_fd;  /* PATH.writer; -1 for a reader */
 	int state_fd; /* PATH.state; -1 when the durability needs none */
@@ -55,6 +57,15 @@ struct store {
 
 /* Fill err from an LMDB or errno code; returns the negative code of errors.def. */
 int store_fail(const struct store *store, int rc, struct err *err, const char *what);
+/*
+ * A table of the store's own with one record: the number of the transaction that wrote it, put by
+ * every write. LMDB takes the meta page with the greater number and has no check on it: one flipped
+ * bit there brings back an older state.
+ */
+#define STORE_COMMITS_TABLE "store.commits"
+#define STORE_COMMITS_KEY "last"
+int store_note_commit(struct store *store, MDB_txn *txn);
+
 /* The check over a record. */
 uint32_t store_record_check(struct span key, uint16_t kind, uint16_t version, struct span payload);
 /* True when the stored value is a whole record with a right check. */

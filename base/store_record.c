@@ -76,6 +76,19 @@ bool store_record_valid(struct span key, struct span value)
 	return record.check == store_record_check(key, record.kind, record.version, record.payload);
 }
 
+int store_note_commit(struct store *store, MDB_txn *txn)
+{
+	uint64_t number = htole64(mdb_txn_id(txn));
+	struct span key = SPAN_LIT(STORE_COMMITS_KEY), payload = span_of((char *)&number, 8);
+	char record[STORE_RECORD_HEADER + 8];
+	MDB_val mdb_key = span_val(key), value = {sizeof(record), record};
+
+	record_header(
+		record, (struct record){0, 0, store_record_check(key, 0, 0, payload), payload});
+	memcpy(record + STORE_RECORD_HEADER, &number, 8);
+	return mdb_put(txn, store->commits, &mdb_key, &value, 0);
+}
+
 static const struct store_kind *kind_find(const struct store *store, uint16_t kind)
 {
 	for (size_t i = 0; i < store->config.kinds_len; i++)
@@ -205,7 +218,7 @@ int store_get(struct store_txn *txn, unsigned table, struct span key, uint16_t k
 static int changed(struct store_txn *txn, int rc, struct err *err, const char *what)
 {
 	if (rc == 0) {
-		txn->changed = true;
+		txn->changed = txn->wrote = true;
 		return 0;
 	}
 	txn->map_full |= rc == MDB_MAP_FULL;
