@@ -1,9 +1,9 @@
 /*
  * MCP as data: revisions, methods, capabilities, and what the modern era puts into every request.
  *
- * The legacy era is 2024-11-05 to 2025-11-25 (initialize, sessions), the modern era starts with 2026-07-28 (every
- * request stands alone). Sources: schema.ts and docs/specification of each revision in
- * github.com/modelcontextprotocol/modelcontextprotocol.
+ * The legacy era is 2024-11-05 to 2025-11-25 (initialize, sessions), the modern era starts with
+ * 2026-07-28 (every request stands alone). Sources: schema.ts and docs/specification of each
+ * revision in github.com/modelcontextprotocol/modelcontextprotocol.
  */
 #ifndef GATEHOUSE_MCP_H
 #define GATEHOUSE_MCP_H
@@ -39,9 +39,11 @@ const char *mcp_version_name(enum mcp_version version);
 enum mcp_era mcp_version_era(enum mcp_version version);
 /* Is text shaped like a date not before the first modern revision (whether we speak it or not)? */
 bool mcp_version_looks_modern(struct span text);
-/* What `initialize` is answered: the client's revision if it is a legacy one we speak, else the latest legacy one. */
+/* What `initialize` is answered: the client's revision if it is a legacy one we speak, else the
+ * latest legacy one. */
 enum mcp_version mcp_version_negotiate(struct span requested);
-/* Append the modern revisions we speak as a JSON array of strings, newest first (for `supported`). */
+/* Append the modern revisions we speak as a JSON array of strings, newest first (for `supported`).
+ */
 int mcp_write_versions(struct buf *out);
 
 /* methods */
@@ -92,8 +94,8 @@ const struct mcp_method_info *mcp_method_info(enum mcp_method method);
 /* Is it a message of its own in that revision? */
 bool mcp_method_in(enum mcp_method method, enum mcp_version version);
 /*
- * The value in params that says whose the message is, as a raw JSON token ready to be spliced: the tool's name, the
- * uri, ... SPAN_NONE for MCP_ROUTE_NONE, or if it is missing.
+ * The value in params that says whose the message is, as a raw JSON token ready to be spliced: the
+ * tool's name, the uri, ... SPAN_NONE for MCP_ROUTE_NONE, or if it is missing.
  */
 struct span mcp_route_value(enum mcp_method method, struct span params);
 
@@ -108,7 +110,8 @@ struct span mcp_route_value(enum mcp_method method, struct span params);
 #define MCP_META_PROGRESS_TOKEN "progressToken"
 #define MCP_EXTENSION_TASKS "io.modelcontextprotocol/tasks"
 
-/* params._meta.progressToken as a raw token (string or number); SPAN_NONE if there is none or it is something else. */
+/* params._meta.progressToken as a raw token (string or number); SPAN_NONE if there is none or it is
+ * something else. */
 struct span mcp_progress_token(struct span params);
 
 /* RFC 5424 severities in MCP's spelling, in their order. */
@@ -136,74 +139,83 @@ struct mcp_headers {
 };
 
 /*
- * The era a message from a client belongs to. The body decides: a protocolVersion in params._meta is modern, an
- * `initialize` without one is legacy, else a version header that looks modern is modern, else legacy.
- * headers may be NULL (stdio).
+ * The era a message from a client belongs to. The body decides: a protocolVersion in params._meta
+ * is modern, an `initialize` without one is legacy, else a version header that looks modern is
+ * modern, else legacy. headers may be NULL (stdio).
  */
 enum mcp_era mcp_request_era(const struct jsonrpc *msg, const struct mcp_headers *headers);
 
-/* What a modern request says about itself. Spans are raw JSON values in the body; SPAN_NONE where absent. */
+/* What a modern request says about itself. Spans are raw JSON values in the body; SPAN_NONE where
+ * absent. */
 struct mcp_meta {
 	enum mcp_version version;
 	enum mcp_method method;
-	struct span meta;           /* the _meta object */
-	struct span requested;      /* its protocolVersion: set also when we do not speak it */
-	struct span capabilities;   /* its clientCapabilities */
+	struct span meta;         /* the _meta object */
+	struct span requested;    /* its protocolVersion: set also when we do not speak it */
+	struct span capabilities; /* its clientCapabilities */
 	struct span client_info;
 	struct span progress_token;
 	enum mcp_log_level log_level;
 };
 
 /*
- * Read and check the _meta of a modern request, and the headers against the body (not on stdio: headers NULL). In
- * this order, as the reference server does:
- *   -ERR_INVALID_PARAMS       _meta, protocolVersion or clientCapabilities missing or of a wrong type
- *   -ERR_HEADER_MISMATCH      version or method header differs from the body
- *   -ERR_UNSUPPORTED_VERSION  ret->requested is set: see mcp_write_err
- *   -ERR_HEADER_MISMATCH      a required header missing; Mcp-Name differs, or is badly encoded
- * The method itself is not judged (-ERR_METHOD_NOT_FOUND is the caller's: mcp_method_in). A notification needs neither
- * _meta nor headers, but what it has must agree. *ret is always set as far as it was read.
+ * Read and check the _meta of a modern request, and the headers against the body (not on stdio:
+ * headers NULL). In this order, as the reference server does: -ERR_INVALID_PARAMS       _meta,
+ * protocolVersion or clientCapabilities missing or of a wrong type -ERR_HEADER_MISMATCH version or
+ * method header differs from the body -ERR_UNSUPPORTED_VERSION  ret->requested is set: see
+ * mcp_write_err -ERR_HEADER_MISMATCH      a required header missing; Mcp-Name differs, or is badly
+ * encoded The method itself is not judged (-ERR_METHOD_NOT_FOUND is the caller's: mcp_method_in). A
+ * notification needs neither _meta nor headers, but what it has must agree. *ret is always set as
+ * far as it was read.
  */
-int mcp_request_meta(const struct jsonrpc *msg, const struct mcp_headers *headers, struct mcp_meta *ret, struct err *err);
+int mcp_request_meta(const struct jsonrpc *msg, const struct mcp_headers *headers,
+	struct mcp_meta *ret, struct err *err);
 
 /*
- * jsonrpc_write_err() with what the modern era adds: for ERR_UNSUPPORTED_VERSION data.supported and data.requested.
- * meta may be NULL.
+ * jsonrpc_write_err() with what the modern era adds: for ERR_UNSUPPORTED_VERSION data.supported and
+ * data.requested. meta may be NULL.
  */
-int mcp_write_err(struct buf *out, struct span raw_id, const struct err *err, const struct mcp_meta *meta,
-	enum jsonrpc_executed executed);
-/* The answer to a request that needs a capability (dotted path) the client has not declared: -32021, requiredCapabilities. */
+int mcp_write_err(struct buf *out, struct span raw_id, const struct err *err,
+	const struct mcp_meta *meta, enum jsonrpc_executed executed);
+/* The answer to a request that needs a capability (dotted path) the client has not declared:
+ * -32021, requiredCapabilities. */
 int mcp_write_missing_capability(struct buf *out, struct span raw_id, const char *capability);
+
+/* Without spaces and tabs around it; an empty value keeps its place (p). */
+struct span mcp_header_trim(struct span value);
 
 /*
  * Header values (2026-07-28, "Value Encoding"): plain, or =?base64?…?= around the Base64 of UTF-8.
- * decode appends the text; optional white space around the value is dropped. -ERR_HEADER_MISMATCH for bytes that a
- * header may not carry or bad Base64, or the buffer's error. encode appends what may be sent.
+ * decode appends the text; optional white space around the value is dropped. -ERR_HEADER_MISMATCH
+ * for bytes that a header may not carry or bad Base64, or the buffer's error. encode appends what
+ * may be sent.
  */
 int mcp_header_decode(struct span value, struct buf *out, struct err *err);
 int mcp_header_encode(struct span text, struct buf *out);
 /*
- * Does a Mcp-Param-… (or Mcp-Name) header say what the body says? value is the raw JSON value at the annotated path.
- * Strings are compared decoded, numbers by value, booleans by name; if the value is absent or null, or an object or
- * array (which validation refuses), the header is ignored. header.p is NULL when absent. 0 or -ERR_HEADER_MISMATCH;
- * name is the header's, for the message.
+ * Does a Mcp-Param-… (or Mcp-Name) header say what the body says? value is the raw JSON value at
+ * the annotated path. Strings are compared decoded, numbers by value, booleans by name; if the
+ * value is absent or null, or an object or array (which validation refuses), the header is ignored.
+ * header.p is NULL when absent. 0 or -ERR_HEADER_MISMATCH; name is the header's, for the message.
  */
 int mcp_header_check(const char *name, struct span header, struct span value, struct err *err);
-/* The header value for a JSON string, number or boolean, as mcp_header_encode. 0, -ERR_INVALID_ARGUMENT, buffer's error. */
+/* The header value for a JSON string, number or boolean, as mcp_header_encode. 0,
+ * -ERR_INVALID_ARGUMENT, buffer's error. */
 int mcp_header_write(struct span value, struct buf *out);
 
 /*
- * Is a capability declared? path is dotted: "roots", "sampling.tools", "elicitation.url", "resources.subscribe". An
- * object counts, and true. "elicitation.form" is also given by an elicitation without url, as before 2025-11-25.
- * capabilities: the raw object of a client or of a server.
+ * Is a capability declared? path is dotted: "roots", "sampling.tools", "elicitation.url",
+ * "resources.subscribe". An object counts, and true. "elicitation.form" is also given by an
+ * elicitation without url, as before 2025-11-25. capabilities: the raw object of a client or of a
+ * server.
  */
 bool mcp_capable(struct span capabilities, const char *path);
 /* The same, named for the commoner question. */
 bool mcp_client_can(struct span capabilities, const char *path);
 /* capabilities.extensions has that id. */
 bool mcp_has_extension(struct span capabilities, const char *id);
-/* The capability that a request to a client needs: as the table, but "elicitation.url" or "elicitation.form", "sampling.tools"
- * by what params ask. "" if none. */
+/* The capability that a request to a client needs: as the table, but "elicitation.url" or
+ * "elicitation.form", "sampling.tools" by what params ask. "" if none. */
 const char *mcp_request_need(enum mcp_method method, struct span params);
 
 #endif
