@@ -113,14 +113,18 @@ static struct span start_line(const struct http1 *http)
 /* "HTTP/d.d" at the end of a line of three words, in another version than 1.x that we speak? */
 static bool other_version(struct span line)
 {
-	const char *v = line.p + line.len - 8;
+	const char *v;
 
-	return line.len > 10 && v[-1] == ' ' && memcmp(v, "HTTP/", 5) == 0 && v[5] >= '0' &&
-	       v[5] <= '9' && v[6] == '.' && v[7] >= '0' && v[7] <= '9' &&
+	if (line.len <= 10)
+		return false;
+	v = line.p + line.len - 8;
+	return v[-1] == ' ' && memcmp(v, "HTTP/", 5) == 0 && v[5] >= '0' && v[5] <= '9' &&
+	       v[6] == '.' && v[7] >= '0' && v[7] <= '9' &&
 	       !(v[5] == '1' && (v[7] == '0' || v[7] == '1'));
 }
 
-static int refuse_request(struct http1 *http, struct head_parse *parse, struct err *err)
+static int refuse_request(
+	struct http1 *http, struct head_parse *parse, const char *reason, struct err *err)
 {
 	struct span line = start_line(http);
 	const char *space = memchr(line.p, ' ', line.len);
@@ -132,18 +136,18 @@ static int refuse_request(struct http1 *http, struct head_parse *parse, struct e
 	if (code == HPE_INVALID_METHOD && space && http1_is_token(method) && method.len <= 32)
 		return err_set(err, ERR_HTTP_NOT_IMPLEMENTED, "method %.*s is not known",
 			SPAN_ARG(method));
-	return err_set(err, ERR_BAD_HTTP, "not a valid request: %s",
-		llhttp_get_error_reason(&parse->llhttp));
+	return err_set(err, ERR_BAD_HTTP, "not a valid request: %s", reason);
 }
 
 static int refuse_head(struct http1 *http, struct head_parse *parse, struct err *err)
 {
 	const char *reason = llhttp_get_error_reason(&parse->llhttp);
 
-	if (http->kind == HTTP1_REQUEST && reason)
-		return refuse_request(http, parse, err);
-	return err_set(err, ERR_BAD_HTTP, "not a valid head: %s",
-		reason ? reason : "lines and headers disagree");
+	if (!reason)
+		reason = "lines and headers disagree";
+	if (http->kind == HTTP1_REQUEST)
+		return refuse_request(http, parse, reason, err);
+	return err_set(err, ERR_BAD_HTTP, "not a valid response: %s", reason);
 }
 
 /*
