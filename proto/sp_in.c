@@ -188,10 +188,12 @@ static enum sp_protocol peer_protocol(enum sp_protocol protocol)
 static void hello_check(struct sp *sp, const unsigned char *p)
 {
 	unsigned char expected[HELLO_LEN];
+	bool with_fds = (sp->nfds > 0 && sp->fds[0].at < sp->parsed) ||
+			(sp->loss && sp->loss_at < sp->parsed);
 
 	sp_hello_write(expected, peer_protocol(sp->config.protocol));
-	if (memcmp(p, expected, HELLO_LEN) != 0 || sp->nfds > 0 || sp->loss)
-		sp_fail(sp, sp->loss ? sp->loss : -ERR_PROTOCOL);
+	if (memcmp(p, expected, HELLO_LEN) != 0 || with_fds)
+		sp_fail(sp, -ERR_PROTOCOL);
 	sp->hello_seen = true;
 }
 
