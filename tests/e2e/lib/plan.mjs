@@ -1,0 +1,38 @@
+/*
+ * All checks, all targets, and how one target is run from start to stop.
+ */
+import { CHECKS as everything } from './everything.mjs';
+import { CHECKS as files } from './files.mjs';
+import { CHECKS as fixture } from './fixture.mjs';
+import { runSuite } from './suite.mjs';
+import { directHttp, directStdio, makeArea, nodeHttp, nodeHttpRemote, nodeStdio } from './target.mjs';
+
+const CHECKS = [...everything, ...files, ...fixture];
+
+/* [label, function that makes the target, label of the direct target it must equal] */
+export const DIRECT = [
+	['direct stdio', area => directStdio(area)],
+	['direct http', () => directHttp()],
+];
+
+export const through = build => [
+	['node http', area => nodeHttp(build, area), 'direct stdio'],
+	['node http, remote server', () => nodeHttpRemote(build), 'direct http'],
+	['node stdio', area => nodeStdio(build, area), 'direct stdio'],
+];
+
+/* Gives [{ name, ok, line }]; a target that does not start is one failed result. */
+export async function runTarget(make, options) {
+	const area = makeArea();
+	let target;
+	try {
+		target = await make(area);
+		return await runSuite(CHECKS, target, area, options);
+	} catch (error) {
+		options.tell?.(`start: FAIL ${error.message}`);
+		return [{ name: 'start', ok: false, line: error.message }];
+	} finally {
+		await target?.stop();
+		area.remove();
+	}
+}

@@ -1,0 +1,219 @@
+/*
+ * Where a client connects to: a server itself, or the same server behind a Gatehouse node. A target is
+ *   { label, servers, open(server, options) -> session, stop() }
+ * and session.name(x) gives the name under which the server's tool or prompt x is known there, session.own(list)
+ * the entries of that server with their own names.
+ */
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { makeClient } from './client.mjs';
+
+const TESTS = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+const MODULES = join(TESTS, 'node_modules', '@modelcontextprotocol');
+const EVERYTHING = join(MODULES, 'server-everything', 'dist', 'index.js');
+const FILESYSTEM = join(MODULES, 'server-filesystem', 'dist', 'index.js');
+const FIXTURE = join(TESTS, 'fixture', 'server.mjs');
+const START_MS = 20000;
+const CLOSE_MS = 5000;
+
+export const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
+
+/* The directories the filesystem server is tested with; made fresh for each run. */
+export function makeArea() {
+	const base = realpathSync(mkdtempSync(join(tmpdir(), 'gatehouse-e2e-')));
+	for (const name of ['allowed', 'a', 'b', 'outside'])
+		mkdirSync(join(base, name));
+	return { base, dir: name => join(base, name), remove: () => rmSync(base, { recursive: true }) };
+}
+
+export function stdioCommands(area) {
+	return {
+		everything: { command: process.execPath, args: [EVERYTHING, 'stdio'] },
+		files: { command: process.execPath, args: [FILESYSTEM, area.dir('allowed')] },
+		fixture: { command: process.execPath, args: [FIXTURE, '--stdio'] },
+	};
+}
+
+export async function freePort() {
+	const server = createServer();
+	await new Promise(resolve => server.listen(0, '127.0.0.1', resolve));
+	const { port } = server.address();
+	await new Promise(resolve => server.close(resolve));
+	return port;
+}
+
+/* Starts a program that serves `url`; it is ready when a GET is answered as `isReady` wants. */
+async function startProgram(command, args, env, url, isReady) {
+	const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+	let said = '';
+	const keep = chunk => {
+		said = (said + chunk).slice(-8000);
+	};
+	child.stdout.on('data', keep);
+	child.stderr.on('data', keep);
+	let exited = false;
+	const gone = new Promise(resolve => child.once('exit', resolve)).then(() => {
+		exited = true;
+	});
+	const stop = async () => {
+		if (exited)
+			return;
+		child.kill('SIGTERM');
+		await Promise.race([gone, sleep(CLOSE_MS)]);
+		if (!exited)
+			child.kill('SIGKILL');
+		await gone;
+	};
+	for (const end = Date.now() + START_MS; Date.now() < end; await sleep(50)) {
+		if (exited)
+			break;
+		try {
+			const response = await fetch(url, { signal: AbortSignal.timeout(1000) });
+			await response.body?.cancel();
+			if (isReady(response.status))
+				return { stop, said: () => said };
+		} catch {
+			continue;
+		}
+	}
+	await stop();
+	throw new Error(`${command} ${args.join(' ')} did not start:\n${said}`);
+}
+
+async function connect(session, transport) {
+	await session.client.connect(transport);
+	session.transport = transport;
+	session.close = async () => {
+		if (transport.terminateSession)
+			await transport.terminateSession().catch(() => {});
+		await Promise.race([session.client.close(), sleep(CLOSE_MS)]);
+	};
+	return session;
+}
+
+function named(session, prefix) {
+	session.name = name => prefix + name;
+	session.own = list => list.filter(x => x.name.startsWith(prefix))
+		.map(x => ({ ...x, name: x.name.slice(prefix.length) }));
+	return session;
+}
+
+const stdioTransport = ({ command, args }) => new StdioClientTransport({ command, args, stderr: 'ignore' });
+const httpTransport = url => new StreamableHTTPClientTransport(new URL(url));
+
+/* Each server as a child of the client. */
+export function directStdio(area) {
+	const commands = stdioCommands(area);
+	return {
+		label: 'direct stdio',
+		servers: Object.keys(commands),
+		open: (server, options) =>
+			connect(named(makeClient(options), ''), stdioTransport(commands[server])),
+		stop: async () => {},
+	};
+}
+
+async function startEverythingHttp() {
+	const port = await freePort();
+	const url = `http://127.0.0.1:${port}/mcp`;
+	const program = await startProgram(process.execPath, [EVERYTHING, 'streamableHttp'],
+		{ PORT: String(port) }, url, status => status === 400);
+	return { url, program };
+}
+
+/* server-everything over Streamable HTTP. */
+export async function directHttp() {
+	const { url, program } = await startEverythingHttp();
+	return {
+		label: 'direct http',
+		servers: ['everything'],
+		open: (server, options) => connect(named(makeClient(options), ''), httpTransport(url)),
+		stop: () => program.stop(),
+	};
+}
+
+export function findGatehouse(build) {
+	for (const path of [join(build, 'gatehouse'), join(build, 'ctl', 'gatehouse')])
+		if (existsSync(path))
+			return path;
+	throw new Error(`no gatehouse in ${build}`);
+}
+
+function writeConfig(dir, port, servers) {
+	const file = join(dir, 'gatehouse.yaml');
+	const lines = [
+		`admin: { socket: ${JSON.stringify(join(dir, 'admin.sock'))}, http: "127.0.0.1:${port}" }`,
+		`state: ${JSON.stringify(join(dir, 'state'))}`,
+		'naming: prefix',
+		'mcpServers:',
+		...Object.entries(servers).map(([name, spec]) => `  ${name}: ${JSON.stringify(spec)}`),
+	];
+	writeFileSync(file, `${lines.join('\n')}\n`);
+	return file;
+}
+
+async function startNode(build, servers) {
+	const dir = mkdtempSync(join(tmpdir(), 'gatehouse-node-'));
+	const config = writeConfig(dir, await freePort(), servers);
+	const url = `http://127.0.0.1:${await freePort()}`;
+	const program = await startProgram(findGatehouse(build), ['serve', '-c', config, '--listen', url], {},
+		`${url}/readyz`, status => status === 200);
+	return {
+		url: `${url}/mcp`,
+		said: program.said,
+		stop: async () => {
+			await program.stop();
+			rmSync(dir, { recursive: true, force: true });
+		},
+	};
+}
+
+/* The stdio servers behind one node, reached over Streamable HTTP. */
+export async function nodeHttp(build, area) {
+	const node = await startNode(build, stdioCommands(area));
+	return {
+		label: 'node http',
+		servers: ['everything', 'files', 'fixture'],
+		open: (server, options) =>
+			connect(named(makeClient(options), `${server}__`), httpTransport(node.url)),
+		stop: node.stop,
+		said: node.said,
+	};
+}
+
+/* server-everything over HTTP behind a node. */
+export async function nodeHttpRemote(build) {
+	const { url, program } = await startEverythingHttp();
+	const node = await startNode(build, { everything: { url } });
+	return {
+		label: 'node http, remote server',
+		servers: ['everything'],
+		open: (server, options) =>
+			connect(named(makeClient(options), `${server}__`), httpTransport(node.url)),
+		stop: async () => {
+			await node.stop();
+			await program.stop();
+		},
+		said: node.said,
+	};
+}
+
+/* The stdio servers behind one node, reached through `gatehouse stdio`. */
+export async function nodeStdio(build, area) {
+	const node = await startNode(build, stdioCommands(area));
+	const command = { command: findGatehouse(build), args: ['stdio', '--url', node.url] };
+	return {
+		label: 'node stdio',
+		servers: ['everything', 'files', 'fixture'],
+		open: (server, options) =>
+			connect(named(makeClient(options), `${server}__`), stdioTransport(command)),
+		stop: node.stop,
+		said: node.said,
+	};
+}
