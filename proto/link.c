@@ -494,9 +494,9 @@ void link_drain(struct link *link)
 	sp_drain(link->sp);
 }
 
-void link_flush(struct link *link)
+bool link_flush(struct link *link)
 {
-	sp_flush(link->sp);
+	return sp_flush(link->sp) == 0 && !link->waiting;
 }
 
 const struct link_peer *link_peer(const struct link *link)

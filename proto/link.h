@@ -66,8 +66,11 @@ uint32_t link_stream(struct link *link);
 size_t link_queued(const struct link *link);
 /* Deliver what is in the socket now. See sp_drain. */
 void link_drain(struct link *link);
-/* Write what is queued as far as the socket takes it now. */
-void link_flush(struct link *link);
+/*
+ * Write what is queued as far as the socket takes it now. True when nothing is left: then all that was sent is the peer's,
+ * even if this process dies at once.
+ */
+bool link_flush(struct link *link);
 
 const struct link_peer *link_peer(const struct link *link);
 /* Set by the owner when the peer gets to be known better (a worker's session, a server's name). */

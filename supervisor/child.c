@@ -1,0 +1,311 @@
+#include "child.h"
+#include "clock.h"
+#include "log.h"
+#include "process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+void children_init(
+	struct children *all, struct event_base *base, const struct child_ops *ops, void *arg)
+{
+	*all = (struct children){.base = base, .ops = ops, .arg = arg, .next_instance = 1};
+}
+
+struct child *children_find(struct children *all, uint64_t instance)
+{
+	struct child *child;
+
+	HASH_FIND(hh, all->by_instance, &instance, sizeof(instance), child);
+	return child;
+}
+
+struct child *children_find_named(struct children *all, enum role role, const char *name)
+{
+	struct child *child;
+
+	for (child = all->by_instance; child; child = child->hh.next)
+		if (child->role == role && child->state == CHILD_RUNNING &&
+			(role_is_singleton(role) || strcmp(child->name, name) == 0))
+			return child;
+	return NULL;
+}
+
+uint64_t children_next_instance(struct children *all)
+{
+	return all->next_instance++;
+}
+
+void child_describe_exit(int code, int status, char *text, size_t size)
+{
+	if (code == CLD_EXITED)
+		snprintf(text, size, "exit %d", status);
+	else
+		snprintf(text, size, "signal %d (%s)", status, strsignal(status));
+}
+
+/* --- death
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static void child_free(struct child *child)
+{
+	struct children *all = child->all;
+
+	if (child->state == CHILD_ASKED)
+		all->asked--;
+	HASH_DEL(all->by_instance, child);
+	all->total--;
+	if (child->died)
+		event_free(child->died);
+	if (child->pidfd >= 0)
+		close(child->pidfd);
+	link_free(child->link);
+	free(child);
+}
+
+/* Its last words first: what it had said before it died counts. */
+static void hear_out(struct child *child)
+{
+	if (child->link)
+		link_drain(child->link);
+}
+
+static void on_died(evutil_socket_t fd, short what, void *arg)
+{
+	struct child *child = arg;
+	siginfo_t info = {0};
+
+	(void)what;
+	if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) < 0 && errno != ECHILD)
+		return;
+	if (info.si_pid == 0 && errno != ECHILD)
+		return;
+	event_del(child->died);
+	hear_out(child);
+	child->all->ops->exited(child, info.si_code ? info.si_code : CLD_KILLED,
+		info.si_pid ? info.si_status : SIGKILL, child->all->arg);
+	child_free(child);
+}
+
+static int watch(struct child *child, struct err *err)
+{
+	child->died =
+		event_new(child->all->base, child->pidfd, EV_READ | EV_PERSIST, on_died, child);
+	if (!child->died || event_add(child->died, NULL) < 0)
+		return err_set(err, ERR_NO_MEMORY, "cannot watch process %d", (int)child->pid);
+	return 0;
+}
+
+/* --- birth
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static int child_new(struct children *all, enum role role, const char *name, uint64_t instance,
+	int *ret_theirs, struct child **ret, struct err *err)
+{
+	const struct link_config config = {
+		.self = ROLE_ROOT,
+		.peer = {.role = role, .instance = instance},
+		.opener = true,
+	};
+	struct child *child = calloc(1, sizeof(*child));
+	int pair[2], r;
+
+	if (!child)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a child");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		r = err_set_errno(err, "cannot make a link for %s %s", role_name(role), name);
+		free(child);
+		return r;
+	}
+	*child = (struct child){.instance = instance,
+		.role = role,
+		.pidfd = -1,
+		.state = CHILD_ASKED,
+		.born_ms = clock_ms(),
+		.all = all};
+	snprintf(child->name, sizeof(child->name), "%s", name);
+	r = link_new(all->base, pair[0], &config, all->ops->handlers, child, &child->link, err);
+	if (r < 0) {
+		close(pair[1]);
+		free(child);
+		return r;
+	}
+	HASH_ADD(hh, all->by_instance, instance, sizeof(child->instance), child);
+	all->total++;
+	all->asked++;
+	*ret_theirs = pair[1];
+	*ret = child;
+	return 0;
+}
+
+/* In the new process: nothing but the standard descriptors and the link, no inherited mask or
+ * disposition. */
+static _Noreturn void become(const char *path, enum role role, int link_fd)
+{
+	sigset_t none;
+	char *argv[] = {(char *)(uintptr_t)role_program(role), NULL};
+
+	if (link_fd == PROCESS_ROOT_FD)
+		fcntl(link_fd, F_SETFD, 0);
+	else
+		dup2(link_fd, PROCESS_ROOT_FD);
+	close_range(PROCESS_ROOT_FD + 1, ~0u, 0);
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	execv(path, argv);
+	_exit(127);
+}
+
+static pid_t fork_with_pidfd(int *ret_pidfd)
+{
+	struct clone_args args = {
+		.flags = CLONE_PIDFD,
+		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
+		.exit_signal = SIGCHLD,
+	};
+
+	return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
+}
+
+int child_spawn(struct children *all, enum role role, const char *name, uint64_t instance,
+	const char *programs, struct child **ret_child, struct err *err)
+{
+	char path[4096];
+	struct child *child;
+	int theirs, r;
+
+	snprintf(path, sizeof(path), "%s/%s", programs, role_program(role));
+	if (access(path, X_OK) < 0)
+		return err_set_errno(err, "cannot execute %s", path);
+	r = child_new(all, role, name, instance, &theirs, &child, err);
+	if (r < 0)
+		return r;
+	child->pid = fork_with_pidfd(&child->pidfd);
+	if (child->pid == 0)
+		become(path, role, theirs);
+	close(theirs);
+	if (child->pid < 0) {
+		r = err_set_errno(err, "cannot fork %s %s", role_name(role), name);
+		child->pidfd = -1;
+		child_free(child);
+		return r;
+	}
+	child->state = CHILD_STARTING;
+	all->asked--;
+	r = watch(child, err);
+	if (r < 0) {
+		child_kill(child);
+		waitid(P_PIDFD, (id_t)child->pidfd, &(siginfo_t){0}, WEXITED);
+		child_free(child);
+		return r;
+	}
+	*ret_child = child;
+	return 0;
+}
+
+int child_expect(struct children *all, enum role role, const char *name, uint64_t instance,
+	int *ret_fd, struct child **ret_child, struct err *err)
+{
+	return child_new(all, role, name, instance, ret_fd, ret_child, err);
+}
+
+int child_made(struct child *child, pid_t pid, int pidfd, struct err *err)
+{
+	siginfo_t info = {0};
+
+	/* only a child of ours can be waited for */
+	if (waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
+		close(pidfd);
+		return err_set(
+			err, ERR_PROTOCOL, "process %d is not a child of the root", (int)pid);
+	}
+	child->pid = pid;
+	child->pidfd = pidfd;
+	child->state = CHILD_STARTING;
+	child->all->asked--;
+	return watch(child, err);
+}
+
+void child_failed(struct child *child)
+{
+	child_free(child);
+}
+
+/* --- signals
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static void child_signal(struct child *child, int sig)
+{
+	if (child->pidfd >= 0)
+		pidfd_send_signal(child->pidfd, sig, NULL, 0);
+}
+
+void child_stop(struct child *child, uint32_t deadline_ms)
+{
+	const struct msg_stop stop = {.deadline_ms = deadline_ms};
+
+	child->state = child->state == CHILD_ASKED ? CHILD_ASKED : CHILD_STOPPING;
+	if (!child->link || link_post(child->link, MSG_STOP, 0, &stop) < 0)
+		child_signal(child, SIGTERM);
+}
+
+void child_kill(struct child *child)
+{
+	child_signal(child, SIGKILL);
+}
+
+/* --- orphans
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+static bool is_child(const struct children *all, pid_t pid)
+{
+	const struct child *child;
+
+	for (child = all->by_instance; child; child = child->hh.next)
+		if (child->pid == pid)
+			return true;
+	return false;
+}
+
+unsigned children_kill_orphans(struct children *all)
+{
+	char path[64];
+	unsigned left = 0;
+	FILE *list;
+	int pid;
+
+	/* a process made for us a moment ago is no orphan, though its pid is not told yet */
+	if (all->asked > 0)
+		return 1;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	list = fopen(path, "re");
+	if (!list)
+		return 0;
+	while (fscanf(list, "%d", &pid) == 1) {
+		siginfo_t info = {0};
+
+		if (is_child(all, pid))
+			continue;
+		/* unreaped children keep their pid: no other process can have it */
+		kill(pid, SIGKILL);
+		if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG) == 0 && info.si_pid == 0)
+			left++;
+	}
+	fclose(list);
+	return left;
+}

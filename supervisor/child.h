@@ -1,0 +1,96 @@
+/*
+ * The root's children as operating-system processes: made, watched through their pidfds, signalled, reaped. What a death
+ * means is not decided here (policy.h), nor what is said to a child (its link's handlers).
+ *
+ * A child is known by its instance number, which is never used twice; a pid is only ever signalled through the pidfd
+ * that was opened before the child could be reaped.
+ */
+#ifndef GATEHOUSE_CHILD_H
+#define GATEHOUSE_CHILD_H
+
+#include "link.h"
+
+#include <sys/types.h>
+#include <uthash.h>
+
+enum child_state {
+	CHILD_ASKED,    /* the zygote or the launcher was asked to make it; no pid yet */
+	CHILD_STARTING, /* it runs, and has not said READY */
+	CHILD_RUNNING,
+	CHILD_STOPPING, /* told to stop */
+};
+
+struct children;
+
+struct child {
+	uint64_t instance;
+	enum role role;
+	char name[LIMIT_SERVER_NAME + 1];
+	char label[LIMIT_SERVER_NAME + 1]; /* what it works for, for people: a session's short name */
+	enum child_state state;
+	pid_t pid;
+	int pidfd;          /* -1 while ASKED */
+	struct link *link;  /* NULL when it is closed */
+	uint64_t born_ms;
+	uint64_t parent;    /* instance this one works for (a keeper's upstream worker), or 0 */
+	uint32_t stream;    /* of the request that asked for it */
+	bool handed;        /* a worker: given to the session manager */
+	pid_t server_pid;   /* a keeper: its server's */
+	char reason[128];   /* what it said before it left (EXIT_REASON) */
+	struct event *died; /* the pidfd's */
+	struct children *all;
+	UT_hash_handle hh;
+};
+
+struct child_ops {
+	/* Reaped: code and status as waitid gave them. Everything the child said is delivered before. The child is freed afterwards. */
+	void (*exited)(struct child *child, int code, int status, void *arg);
+	/* Handlers of every child's link with the root; their arg is the child. */
+	const struct link_handlers *handlers;
+};
+
+struct children {
+	struct event_base *base;
+	const struct child_ops *ops;
+	void *arg;
+	struct child *by_instance;
+	unsigned asked;  /* in state ASKED */
+	unsigned total;
+	uint64_t next_instance;
+};
+
+void children_init(struct children *all, struct event_base *base, const struct child_ops *ops, void *arg);
+struct child *children_find(struct children *all, uint64_t instance);
+/* The one running child of a singleton role, or the child of that role and name; NULL if none. */
+struct child *children_find_named(struct children *all, enum role role, const char *name);
+/* A number for the next child. */
+uint64_t children_next_instance(struct children *all);
+
+/*
+ * Fork and execute the role's program (in directory programs) with its end of a new link as descriptor 3. instance from
+ * children_next_instance. On failure nothing is left.
+ */
+int child_spawn(struct children *all, enum role role, const char *name, uint64_t instance, const char *programs,
+	struct child **ret_child, struct err *err);
+/*
+ * A child that another process will make: the record, with our end of its link; *ret_fd is the child's end, for the caller
+ * to send and close.
+ */
+int child_expect(struct children *all, enum role role, const char *name, uint64_t instance, int *ret_fd,
+	struct child **ret_child, struct err *err);
+/* It was made. Takes over pidfd. -ERR_PROTOCOL when it is not a pidfd of a child of ours. */
+int child_made(struct child *child, pid_t pid, int pidfd, struct err *err);
+/* It could not be made. Frees the child. */
+void child_failed(struct child *child);
+
+/* Tell the child to stop, by message if its link is open, else by SIGTERM. */
+void child_stop(struct child *child, uint32_t deadline_ms);
+void child_kill(struct child *child);
+
+/* Kill and reap processes that came to us as orphans. Returns how many are still there; call again while any is. */
+unsigned children_kill_orphans(struct children *all);
+
+/* "exit 3", "signal 9 (Killed)"; for logs and people. */
+void child_describe_exit(int code, int status, char *text, size_t size);
+
+#endif

@@ -1,0 +1,369 @@
+/* What the admin process asks of the root, and what it commands. It has checked who asks; the root
+ * obeys or says why not. */
+#include "clock.h"
+#include "json_write.h"
+#include "log.h"
+#include "node.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/pidfd.h>
+#include <unistd.h>
+
+#define REPLY_MAX (16u * 1024 * 1024)
+
+static void reply(
+	struct link *link, uint32_t stream, int code, const char *detail, struct span payload)
+{
+	const struct msg_query_reply fields = {
+		.code = (uint64_t)(code < 0 ? -code : code), .detail = span_str(detail)};
+
+	link_send(link, MSG_QUERY_REPLY, stream, &fields, payload, NULL);
+}
+
+static void member(struct buf *out, const char *key, const char *value)
+{
+	buf_printf(out, "\"%s\":", key);
+	json_write_string(out, span_str(value));
+	buf_append_char(out, ',');
+}
+
+static const char *state_name(const struct child *child)
+{
+	static const char *const names[] = {[CHILD_ASKED] = "starting",
+		[CHILD_STARTING] = "starting",
+		[CHILD_RUNNING] = "running",
+		[CHILD_STOPPING] = "stopping"};
+
+	return names[child->state];
+}
+
+/* Resident bytes, shared pages included, and CPU time in clock ticks; zeros when the process is
+ * just gone. */
+static void measure(pid_t pid, long long *ret_rss, unsigned long long *ret_ticks)
+{
+	char path[64];
+	unsigned long long user = 0, kernel = 0;
+	long long rss = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (file) {
+		if (fscanf(file,
+			    "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu "
+			    "%*d %*d %*d %*d %*d %*d "
+			    "%*u %*u %lld",
+			    &user, &kernel, &rss) != 3)
+			rss = 0;
+		fclose(file);
+	}
+	*ret_rss = rss * sysconf(_SC_PAGESIZE);
+	*ret_ticks = user + kernel;
+}
+
+static void write_process(struct buf *out, const struct child *child)
+{
+	unsigned long long ticks;
+	long long rss;
+
+	measure(child->pid, &rss, &ticks);
+	buf_append_char(out, '{');
+	member(out, "role", role_name(child->role));
+	member(out, "name", child->name);
+	if (child->label[0])
+		member(out, "session", child->label);
+	member(out, "state", state_name(child));
+	buf_printf(out, "\"instance\":%llu,\"pid\":%d,", (unsigned long long)child->instance,
+		(int)child->pid);
+	if (child->server_pid)
+		buf_printf(out, "\"server_pid\":%d,", (int)child->server_pid);
+	buf_printf(out, "\"age_ms\":%llu,\"rss_bytes\":%lld,\"cpu_ms\":%llu}",
+		(unsigned long long)(clock_ms() - child->born_ms), rss,
+		ticks * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
+}
+
+static void write_ps(struct node *node, struct buf *out)
+{
+	struct child *child;
+	struct child self = {.role = ROLE_ROOT,
+		.pid = getpid(),
+		.state = CHILD_RUNNING,
+		.born_ms = node->started_ms};
+
+	buf_append_str(out, "{\"processes\":[");
+	write_process(out, &self);
+	for (child = node->children.by_instance; child; child = child->hh.next) {
+		if (child->state == CHILD_ASKED)
+			continue;
+		buf_append_char(out, ',');
+		write_process(out, child);
+	}
+	buf_append_str(out, "]}");
+}
+
+/* --- the tree
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static const char *status_name(enum child_status status)
+{
+	static const char *const names[CHILD_STATUS_MAX] = {
+		[CHILD_STATUS_UNDEFINED] = "stopped",
+		[CHILD_STATUS_STARTING] = "starting",
+		[CHILD_STATUS_RUNNING] = "running",
+		[CHILD_STATUS_STOPPING] = "stopping",
+		[CHILD_STATUS_RESTARTING] = "restarting",
+	};
+
+	return names[status];
+}
+
+#define TREE_ROWS_MAX 1024
+
+static void write_supervisor(struct node *node, uint64_t supervisor, struct buf *out);
+
+static void write_row(struct node *node, const struct child_row *row, struct buf *out)
+{
+	const struct child *child = children_find(&node->children, row->instance);
+
+	buf_append_char(out, '{');
+	member(out, "id", row->id ? row->id : "");
+	member(out, "state", status_name(row->status));
+	if (child)
+		buf_printf(out, "\"role\":\"%s\",\"pid\":%d,\"age_ms\":%llu,",
+			role_name(child->role), (int)child->pid,
+			(unsigned long long)(clock_ms() - child->born_ms));
+	buf_printf(out, "\"instance\":%llu", (unsigned long long)row->instance);
+	if (row->type == CHILD_SUPERVISOR && row->instance)
+		write_supervisor(node, row->instance, out);
+	buf_append_char(out, '}');
+}
+
+/* In start order; under a supervisor of many, the newest TREE_ROWS_MAX and the number of all. */
+static void write_supervisor(struct node *node, uint64_t supervisor, struct buf *out)
+{
+	struct child_row rows[TREE_ROWS_MAX];
+	size_t n = 0;
+
+	tree_which_children(node->tree, supervisor, rows, TREE_ROWS_MAX, &n);
+	buf_printf(out, ",\"count\":%zu,\"children\":[", n);
+	for (size_t i = n < TREE_ROWS_MAX ? n : TREE_ROWS_MAX; i-- > 0;) {
+		write_row(node, &rows[i], out);
+		if (i > 0)
+			buf_append_char(out, ',');
+	}
+	buf_append_char(out, ']');
+}
+
+static void write_tree(struct node *node, struct buf *out)
+{
+	buf_printf(out, "{\"id\":\"root\",\"state\":\"%s\",\"pid\":%d,\"age_ms\":%llu",
+		node->stopping ? "stopping" : "running", (int)getpid(),
+		(unsigned long long)(clock_ms() - node->started_ms));
+	write_supervisor(node, TREE_ROOT, out);
+	buf_append_char(out, '}');
+}
+
+static void write_status(struct node *node, struct buf *out)
+{
+	bool first = true;
+
+	buf_append_char(out, '{');
+	member(out, "version", GATEHOUSE_VERSION);
+	member(out, "build", GATEHOUSE_BUILD_ID);
+	member(out, "state", node->stopping ? "stopping" : node->ready ? "ready" : "starting");
+	member(out, "config", node->config_path ? node->config_path : "");
+	member(out, "state_dir", node->state_dir);
+	buf_printf(out,
+		"\"pid\":%d,\"uptime_ms\":%llu,\"generation\":%llu,\"catalogue\":%llu,"
+		"\"processes\":%u,\"listen\":[",
+		(int)getpid(), (unsigned long long)(clock_ms() - node->started_ms),
+		(unsigned long long)node->generation,
+		(unsigned long long)node->catalogue_generation, node->children.total + 1);
+	for (unsigned i = 0; i < node->n_listeners; i++) {
+		if (node->listeners[i].slot != 0)
+			continue;
+		buf_append_str(out, first ? "{" : ",{");
+		first = false;
+		member(out, "kind", node->listeners[i].kind);
+		buf_append_str(out, "\"url\":");
+		json_write_string(out, span_str(node->listeners[i].url));
+		buf_append_char(out, '}');
+	}
+	buf_append_str(out, "]}");
+}
+
+/* Samples of the processes, summed by role; the admin process adds the rest of Prometheus' form. */
+static void write_metrics(struct node *node, struct buf *out)
+{
+	unsigned count[ROLE_MAX] = {[ROLE_ROOT] = 1};
+	long long rss[ROLE_MAX] = {0};
+	unsigned long long ticks[ROLE_MAX] = {0}, t;
+	long long bytes;
+	struct child *child;
+
+	measure(getpid(), &rss[ROLE_ROOT], &ticks[ROLE_ROOT]);
+	for (child = node->children.by_instance; child; child = child->hh.next) {
+		if (child->pid == 0)
+			continue;
+		measure(child->pid, &bytes, &t);
+		count[child->role]++;
+		rss[child->role] += bytes;
+		ticks[child->role] += t;
+	}
+	for (int role = 0; role < ROLE_MAX; role++) {
+		const char *name = role_name((enum role)role);
+
+		buf_printf(out, "gatehouse_processes{role=\"%s\"} %u\n", name, count[role]);
+		buf_printf(out, "gatehouse_process_resident_memory_bytes{role=\"%s\"} %lld\n", name,
+			rss[role]);
+		buf_printf(out, "gatehouse_process_cpu_seconds_total{role=\"%s\"} %.2f\n", name,
+			(double)ticks[role] / (double)sysconf(_SC_CLK_TCK));
+	}
+	buf_printf(out, "gatehouse_config_generation %llu\n", (unsigned long long)node->generation);
+}
+
+static const struct {
+	const char *what;
+	void (*write)(struct node *node, struct buf *out);
+} queries[] = {
+	{"ps", write_ps},
+	{"tree", write_tree},
+	{"status", write_status},
+	{"metrics", write_metrics},
+};
+
+static void write_config(struct node *node, struct buf *out)
+{
+	config_write_json(node->config, CONFIG_VIEW_DISPLAY, NULL, out);
+}
+
+void node_on_query(struct link *link, const struct message *msg, void *arg)
+{
+	struct node *node = child_node(arg);
+	const struct msg_query *query = msg->fields;
+	struct buf out;
+
+	buf_init(&out, REPLY_MAX);
+	for (size_t i = 0; i < sizeof(queries) / sizeof(*queries); i++) {
+		if (!span_is(query->what, queries[i].what))
+			continue;
+		queries[i].write(node, &out);
+		reply(link, msg->stream, 0, "", buf_span(&out));
+		buf_free(&out);
+		return;
+	}
+	if (span_is(query->what, "config")) {
+		write_config(node, &out);
+		reply(link, msg->stream, 0, "", buf_span(&out));
+	} else {
+		reply(link, msg->stream, ERR_NOT_FOUND, "the root does not know this question",
+			SPAN_NONE);
+	}
+	buf_free(&out);
+}
+
+/* --- commands
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+/* Payload of the commands: plain text, not JSON; the root reads as little as possible. */
+static void command_stop(struct node *node, struct link *link, const struct message *msg)
+{
+	reply(link, msg->stream, 0, "the node stops", SPAN_NONE);
+	link_flush(link);
+	node_stop(node, 0);
+}
+
+/* "role/NAME", "server/NAME": end those processes; their supervisor starts them again. */
+static void command_restart(struct node *node, struct link *link, const struct message *msg)
+{
+	struct child *child, *next;
+	unsigned n = 0;
+	char text[160];
+
+	HASH_ITER (hh, node->children.by_instance, child, next) {
+		char target[LIMIT_SERVER_NAME + 16];
+
+		snprintf(target, sizeof(target), "role/%s", role_name(child->role));
+		if (child->role == ROLE_UPSTREAM && !span_is(msg->payload, target))
+			snprintf(target, sizeof(target), "server/%s", child->name);
+		if (child->role == ROLE_KEEPER || child->state != CHILD_RUNNING ||
+			!span_is(msg->payload, target))
+			continue;
+		child_stop(child, (uint32_t)node->config->drain_timeout);
+		n++;
+	}
+	snprintf(text, sizeof(text),
+		n ? "%u restarted" : "nothing of that name runs: see gatehouse ps", n);
+	reply(link, msg->stream, n ? 0 : ERR_NOT_FOUND, text, SPAN_NONE);
+}
+
+static void command_log_level(struct node *node, struct link *link, const struct message *msg)
+{
+	char name[16];
+	struct msg_log_level fields;
+	struct child *child;
+	int level;
+
+	snprintf(name, sizeof(name), "%.*s", SPAN_ARG(msg->payload));
+	level = log_level_parse(name);
+	if (level < 0) {
+		reply(link, msg->stream, level, "the levels are debug, info, warn and error",
+			SPAN_NONE);
+		return;
+	}
+	log_set_level((enum log_level)level);
+	fields.level = (uint64_t)level;
+	for (child = node->children.by_instance; child; child = child->hh.next)
+		if (child->link)
+			link_post(child->link, MSG_LOG_LEVEL, 0, &fields);
+	reply(link, msg->stream, 0, name, SPAN_NONE);
+}
+
+static void reload(struct node *node, struct link *link, const struct message *msg, bool dry)
+{
+	struct err err = {0};
+	struct buf out;
+	int r;
+
+	buf_init(&out, 65536);
+	r = node_reload(node, dry, &out, &err);
+	reply(link, msg->stream, r, r < 0 ? err_text(&err) : "", buf_span(&out));
+	buf_free(&out);
+}
+
+static void command_reload(struct node *node, struct link *link, const struct message *msg)
+{
+	reload(node, link, msg, false);
+}
+
+static void command_reload_dry(struct node *node, struct link *link, const struct message *msg)
+{
+	reload(node, link, msg, true);
+}
+
+static const struct {
+	const char *what;
+	void (*run)(struct node *node, struct link *link, const struct message *msg);
+} commands[] = {
+	{"stop", command_stop},
+	{"restart", command_restart},
+	{"log-level", command_log_level},
+	{"reload", command_reload},
+	{"reload-dry-run", command_reload_dry},
+};
+
+void node_on_command(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_command *command = msg->fields;
+
+	for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
+		if (span_is(command->what, commands[i].what)) {
+			commands[i].run(child_node(arg), link, msg);
+			return;
+		}
+	}
+	reply(link, msg->stream, ERR_NOT_FOUND, "the root does not know this command", SPAN_NONE);
+}

@@ -1,0 +1,306 @@
+/* Children that others make for the root: session workers by the zygote, the keepers of stdio
+ * servers by the launcher. */
+#include "clock.h"
+#include "log.h"
+#include "node.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* --- session workers
+ * -------------------------------------------------------------------------------------------- */
+
+static int ask_zygote(struct node *node, uint64_t instance, struct err *err)
+{
+	const struct msg_fork fork = {.instance = instance};
+	struct child *zygote = children_find_named(&node->children, ROLE_ZYGOTE, "");
+	struct child *child;
+	int fd, r;
+
+	if (!zygote || !zygote->link)
+		return err_set(err, ERR_BUSY, "the zygote is not ready");
+	r = child_expect(&node->children, ROLE_WORKER, "", instance, &fd, &child, err);
+	if (r < 0)
+		return r;
+	r = link_send(zygote->link, MSG_FORK, 0, &fork, SPAN_NONE, &fd);
+	close(fd);
+	if (r < 0) {
+		child_failed(child);
+		return err_set(err, (enum err_code) - r, "the zygote cannot be asked");
+	}
+	child->parent = zygote->instance;
+	node_introduce(node, child);
+	return 0;
+}
+
+void node_start_worker(struct node *node, const struct action *action)
+{
+	struct err err = {0};
+
+	if (ask_zygote(node, action->instance, &err) < 0)
+		tree_child_start_failed(node->tree, clock_ms(), action->instance, err_text(&err));
+}
+
+void node_on_worker_want(struct link *link, const struct message *msg, void *arg)
+{
+	struct node *node = child_node(arg);
+	uint64_t workers = tree_find_supervisor(node->tree, "sessions/workers");
+	struct msg_worker_given none = {0};
+	struct child_counts counts = {0};
+	struct err err = {0};
+	int r;
+
+	tree_count_children(node->tree, workers, &counts);
+	if (counts.workers >= (size_t)node->config->worker_max)
+		r = err_set(&err, ERR_TOO_MANY, "worker.max (%lld) session workers are alive",
+			(long long)node->config->worker_max);
+	else
+		r = tree_start_dynamic(node->tree, clock_ms(), workers, msg->stream, NULL, &err);
+	if (r < 0) {
+		none.detail = span_str(err_text(&err));
+		link_post(link, MSG_WORKER_GIVEN, msg->stream, &none);
+		return;
+	}
+	node_turn(node);
+}
+
+/* The policy's answer to a WORKER_WANT: its request number is the stream. */
+void node_worker_answered(struct node *node, const struct action *action)
+{
+	struct child *sessions = children_find_named(&node->children, ROLE_SESSIONS, "");
+	struct child *worker = children_find(&node->children, action->instance);
+	struct msg_worker_given given = {.detail = span_str(action->reason)};
+
+	if (action->request == 0 || action->request > UINT32_MAX)
+		return;
+	if (action->result == RESULT_OK && worker)
+		given.instance = action->instance;
+	if (!sessions || !sessions->link ||
+		link_post(sessions->link, MSG_WORKER_GIVEN, (uint32_t)action->request, &given) <
+			0) {
+		/* nobody to give it to */
+		if (worker)
+			child_stop(worker, 0);
+		return;
+	}
+	if (worker)
+		worker->handed = true;
+}
+
+void node_on_worker_kill(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_worker_kill *kill = msg->fields;
+	struct child *child = children_find(&child_node(arg)->children, kill->instance);
+
+	(void)link;
+	if (child && child->role == ROLE_WORKER)
+		child_kill(child);
+}
+
+/* A process that nobody waits for any more. */
+static void discard(int pidfd)
+{
+	siginfo_t info;
+
+	pidfd_send_signal(pidfd, SIGKILL, NULL, 0);
+	waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED);
+}
+
+void node_on_forked(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_forked *forked = msg->fields;
+	struct node *node = child_node(arg);
+	struct child *child = children_find(&node->children, forked->instance);
+	struct err err = {0};
+	int pidfd = msg->fds[0];
+
+	(void)link;
+	if (!child || child->state != CHILD_ASKED) {
+		discard(pidfd);
+		return;
+	}
+	msg->fds[0] = -1;
+	if (child_made(child, (pid_t)forked->pid, pidfd, &err) < 0) {
+		log_error("child.lost", err_text(&err), KV_INT("instance", forked->instance));
+		child_failed(child);
+		tree_child_start_failed(node->tree, clock_ms(), forked->instance, err_text(&err));
+		node_turn(node);
+	}
+}
+
+static void fail_asked(struct node *node, struct child *child, const char *reason)
+{
+	const struct msg_server_spawn_failed failed = {.reason = span_str(reason)};
+	struct child *upstream = children_find(&node->children, child->parent);
+	uint64_t instance = child->instance;
+
+	if (child->role == ROLE_KEEPER && upstream && upstream->link)
+		link_post(upstream->link, MSG_SERVER_SPAWN_FAILED, child->stream, &failed);
+	child_failed(child);
+	tree_child_start_failed(node->tree, clock_ms(), instance, reason);
+}
+
+void node_on_fork_failed(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_fork_failed *failed = msg->fields;
+	struct node *node = child_node(arg);
+	struct child *child = children_find(&node->children, failed->instance);
+	char reason[256];
+
+	(void)link;
+	if (!child || child->state != CHILD_ASKED)
+		return;
+	snprintf(reason, sizeof(reason), "%.*s", SPAN_ARG(failed->reason));
+	fail_asked(node, child, reason);
+	node_turn(node);
+}
+
+/* --- stdio servers
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static int ask_launcher(struct node *node, const struct child *upstream, uint32_t stream,
+	struct span session, struct err *err)
+{
+	struct child *launcher = children_find_named(&node->children, ROLE_LAUNCHER, "");
+	struct msg_launch launch = {.server = span_str(upstream->name), .session = session};
+	struct child *keeper;
+	int fd, r;
+
+	if (node->stopping)
+		return err_set(err, ERR_DRAINING, "the node stops");
+	if (!launcher || !launcher->link)
+		return err_set(err, ERR_BUSY, "the launcher is not ready");
+	launch.instance = children_next_instance(&node->children);
+	r = child_expect(
+		&node->children, ROLE_KEEPER, upstream->name, launch.instance, &fd, &keeper, err);
+	if (r < 0)
+		return r;
+	keeper->parent = upstream->instance;
+	keeper->stream = stream;
+	snprintf(keeper->label, sizeof(keeper->label), "%.*s", SPAN_ARG(session));
+	r = link_send(launcher->link, MSG_LAUNCH, 0, &launch, SPAN_NONE, &fd);
+	close(fd);
+	if (r < 0) {
+		child_failed(keeper);
+		return err_set(err, (enum err_code) - r, "the launcher cannot be asked");
+	}
+	node_introduce(node, keeper);
+	return 0;
+}
+
+void node_on_server_spawn(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_server_spawn *spawn = msg->fields;
+	struct child *upstream = arg;
+	struct msg_server_spawn_failed failed;
+	struct err err = {0};
+
+	if (ask_launcher(child_node(upstream), upstream, msg->stream, spawn->session, &err) == 0)
+		return;
+	failed.reason = span_str(err_text(&err));
+	link_post(link, MSG_SERVER_SPAWN_FAILED, msg->stream, &failed);
+}
+
+void node_on_launched(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_launched *launched = msg->fields;
+	struct node *node = child_node(arg);
+	struct child *keeper = children_find(&node->children, launched->instance);
+	struct child *upstream = keeper ? children_find(&node->children, keeper->parent) : NULL;
+	const struct msg_server_spawned spawned = {.instance = launched->instance};
+	struct err err = {0};
+	int pidfd = msg->fds[0];
+
+	(void)link;
+	if (!keeper || keeper->state != CHILD_ASKED) {
+		discard(pidfd);
+		return;
+	}
+	msg->fds[0] = -1;
+	if (child_made(keeper, (pid_t)launched->pid, pidfd, &err) < 0) {
+		log_error("child.lost", err_text(&err), KV_STR("server", keeper->name));
+		fail_asked(node, keeper, err_text(&err));
+		return;
+	}
+	if (!upstream || !upstream->link ||
+		link_send(upstream->link, MSG_SERVER_SPAWNED, keeper->stream, &spawned, SPAN_NONE,
+			msg->fds + 1) < 0)
+		child_kill(keeper);
+}
+
+void node_on_server_stop(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_server_stop *stop = msg->fields;
+	const struct child *upstream = arg;
+	struct child *keeper = children_find(&child_node(upstream)->children, stop->instance);
+
+	(void)link;
+	if (!keeper || keeper->role != ROLE_KEEPER || keeper->parent != upstream->instance)
+		return;
+	keeper->state = keeper->state == CHILD_ASKED ? CHILD_ASKED : CHILD_STOPPING;
+	if (!keeper->link || link_post(keeper->link, MSG_SERVER_STOP, 0, stop) < 0)
+		child_kill(keeper);
+}
+
+void node_on_server_pid(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_server_pid *pid = msg->fields;
+	struct child *keeper = arg;
+
+	(void)link;
+	keeper->server_pid = (pid_t)pid->pid;
+}
+
+void node_on_server_exited(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_server_exited *exited = msg->fields;
+	struct child *keeper = arg;
+
+	(void)link;
+	snprintf(keeper->reason, sizeof(keeper->reason), "%.*s", SPAN_ARG(exited->reason));
+}
+
+/* --- what hangs on a child that is gone
+ * ----------------------------------------------------------------------------- */
+
+static void tell_upstream(struct node *node, const struct child *keeper)
+{
+	const struct msg_server_exited exited = {
+		.instance = keeper->instance,
+		.reason = span_str(keeper->reason[0] ? keeper->reason : "its keeper died"),
+	};
+	struct child *upstream = children_find(&node->children, keeper->parent);
+
+	if (upstream && upstream->link)
+		link_post(upstream->link, MSG_SERVER_EXITED, 0, &exited);
+}
+
+void node_release_dependants(struct node *node, const struct child *gone)
+{
+	struct child *child, *next;
+
+	if (gone->role == ROLE_KEEPER) {
+		tell_upstream(node, gone);
+		/* what a killed keeper left behind comes to us as orphans */
+		event_active(node->orphans, EV_TIMEOUT, 0);
+	}
+	HASH_ITER (hh, node->children.by_instance, child, next) {
+		if (child == gone)
+			continue;
+		if (child->role == ROLE_KEEPER && child->parent == gone->instance &&
+			gone->role == ROLE_UPSTREAM) {
+			if (child->state == CHILD_ASKED)
+				child_failed(child);
+			else
+				child_kill(child);
+		} else if (child->state == CHILD_ASKED &&
+			   (gone->role == ROLE_ZYGOTE || gone->role == ROLE_LAUNCHER) &&
+			   (child->role == ROLE_WORKER) == (gone->role == ROLE_ZYGOTE)) {
+			fail_asked(node, child, "the process that should make it died");
+		}
+	}
+}

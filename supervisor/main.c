@@ -1,0 +1,314 @@
+/*
+ * gatehouse-supervisor: the root of a node. Reads the configuration, opens the listeners, starts
+ * the tree of processes and stays until it is told to stop. `gatehouse serve` executes it; it may
+ * also be run by itself (systemd).
+ */
+#include "clock.h"
+#include "log.h"
+#include "node.h"
+#include "plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <libgen.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EXIT_USAGE 2
+#define EXIT_CONFIG 78
+#define LISTEN_OPTIONS_MAX 16
+
+struct options {
+	const char *config;
+	const char *listen[LISTEN_OPTIONS_MAX];
+	unsigned n_listen;
+};
+
+static const char usage[] = "usage: gatehouse-supervisor --config FILE [--listen URL ...]\n"
+			    "People use: gatehouse serve -c FILE\n";
+
+static int parse_options(int argc, char **argv, struct options *ret)
+{
+	static const struct option known[] = {{"config", required_argument, NULL, 'c'},
+		{"listen", required_argument, NULL, 'l'}, {NULL, 0, NULL, 0}};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "c:l:", known, NULL)) != -1) {
+		if (c == 'c')
+			ret->config = optarg;
+		else if (c == 'l' && ret->n_listen < LISTEN_OPTIONS_MAX)
+			ret->listen[ret->n_listen++] = optarg;
+		else
+			return -ERR_INVALID_ARGUMENT;
+	}
+	return ret->config && optind == argc ? 0 : -ERR_INVALID_ARGUMENT;
+}
+
+static int load_config(struct node *node, const struct options *options)
+{
+	struct config_report report;
+	struct err err = {0};
+	struct buf text;
+	int r;
+
+	config_report_init(&report);
+	buf_init(&text, 1u << 20);
+	r = config_load(options->config, &node->config, &report);
+	for (unsigned i = 0; r == 0 && i < options->n_listen; i++)
+		r = config_add_listen(node->config, options->listen[i], i == 0, &err);
+	config_report_write(&report, &text);
+	fwrite(text.data, 1, text.len, stderr);
+	if (err.code)
+		fprintf(stderr, "--listen: %s\n", err_text(&err));
+	buf_free(&text);
+	config_report_free(&report);
+	node->config_path = realpath(options->config, NULL);
+	return r;
+}
+
+static int make_dir(const char *path, struct err *err)
+{
+	char copy[4096];
+	char *p;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	for (p = copy + 1; *p; p++) {
+		if (*p != '/')
+			continue;
+		*p = '\0';
+		if (mkdir(copy, 0755) < 0 && errno != EEXIST)
+			return err_set_errno(err, "cannot make directory %s", copy);
+		*p = '/';
+	}
+	if (mkdir(copy, 0700) < 0 && errno != EEXIST)
+		return err_set_errno(err, "cannot make directory %s", copy);
+	return 0;
+}
+
+static void find_programs(struct node *node)
+{
+	char self[4096];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	self[n > 0 ? n : 0] = '\0';
+	snprintf(node->programs, sizeof(node->programs), "%s", dirname(self));
+}
+
+static void find_run_dir(struct node *node)
+{
+	char copy[4096];
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+	if (*node->config->admin_socket.p) {
+		snprintf(copy, sizeof(copy), "%s", node->config->admin_socket.p);
+		snprintf(node->run_dir, sizeof(node->run_dir), "%s", dirname(copy));
+	} else if (runtime && *runtime) {
+		snprintf(node->run_dir, sizeof(node->run_dir), "%s/gatehouse", runtime);
+	} else {
+		snprintf(node->run_dir, sizeof(node->run_dir), "/run/gatehouse");
+	}
+}
+
+/* One node per state directory: the databases have one writer. */
+static int lock_state(struct node *node, struct err *err)
+{
+	char path[4200];
+	int r;
+
+	snprintf(node->state_dir, sizeof(node->state_dir), "%s", node->config->state.p);
+	find_run_dir(node);
+	r = make_dir(node->state_dir, err);
+	if (r == 0)
+		r = make_dir(node->run_dir, err);
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "%s/lock", node->state_dir);
+	node->state_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (node->state_lock < 0)
+		return err_set_errno(err, "cannot open %s", path);
+	if (flock(node->state_lock, LOCK_EX | LOCK_NB) < 0)
+		return err_set(err, ERR_BUSY,
+			"another node uses the state directory %s: stop it (gatehouse stop), or "
+			"set state: to another",
+			node->state_dir);
+	return 0;
+}
+
+/* Every worker, link and client costs descriptors here and in the children, which inherit the
+ * limit. */
+static void raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* --- events of the loop
+ * ------------------------------------------------------------------------------------------ */
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct node *node = arg;
+
+	(void)fd;
+	(void)what;
+	tree_tick(node->tree, clock_ms());
+	node_turn(node);
+}
+
+static void on_stop_signal(evutil_socket_t sig, short what, void *arg)
+{
+	(void)sig;
+	(void)what;
+	node_stop(arg, 0);
+}
+
+static void on_reload_signal(evutil_socket_t sig, short what, void *arg)
+{
+	struct err err = {0};
+	struct buf out;
+
+	(void)sig;
+	(void)what;
+	buf_init(&out, 65536);
+	if (node_reload(arg, false, &out, &err) < 0)
+		log_error(
+			"config.reload_failed", err_text(&err), KV_SPAN("detail", buf_span(&out)));
+	else
+		log_info("config.reloaded", "a new configuration is in force",
+			KV_SPAN("detail", buf_span(&out)));
+	buf_free(&out);
+}
+
+static void on_orphans(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval again = {0, 50000};
+	struct node *node = arg;
+
+	(void)fd;
+	(void)what;
+	if (children_kill_orphans(&node->children) > 0)
+		event_add(node->orphans, &again);
+}
+
+static int make_events(struct node *node)
+{
+	static const struct {
+		int sig;
+		event_callback_fn fn;
+	} signals[] = {
+		{SIGTERM, on_stop_signal}, {SIGINT, on_stop_signal}, {SIGHUP, on_reload_signal}};
+
+	node->base = event_base_new();
+	if (!node->base)
+		return -ERR_NO_MEMORY;
+	node->timer = event_new(node->base, -1, 0, on_timer, node);
+	node->orphans = event_new(node->base, -1, 0, on_orphans, node);
+	if (!node->timer || !node->orphans)
+		return -ERR_NO_MEMORY;
+	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
+		node->signals[i] = evsignal_new(node->base, signals[i].sig, signals[i].fn, node);
+		if (!node->signals[i] || event_add(node->signals[i], NULL) < 0)
+			return -ERR_NO_MEMORY;
+	}
+	return 0;
+}
+
+static int set_up(struct node *node, struct err *err)
+{
+	int r;
+
+	node->started_ms = clock_ms();
+	node->catalogue = -1;
+	node->generation = 1;
+	node->gateways = node->config->gateways ? (unsigned)node->config->gateways
+						: (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+	find_programs(node);
+	raise_limits();
+	/* what outlives its keeper comes to the root, which ends it */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGPIPE, SIG_IGN);
+	r = lock_state(node, err);
+	if (r == 0 && make_events(node) < 0)
+		r = err_set(err, ERR_NO_MEMORY, "no event loop");
+	if (r < 0)
+		return r;
+	children_init(&node->children, node->base, &node_child_ops, node);
+	r = node_open_listeners(node, err);
+	if (r == 0)
+		r = plan_tree(node, err);
+	return r;
+}
+
+/* Keepers may still be ending their servers. */
+static void await_rest(struct node *node)
+{
+	const struct timeval limit = {2, 0};
+	uint64_t until = clock_ms() + 2000;
+
+	event_base_loopexit(node->base, &limit);
+	while (node->children.total > 0 && clock_ms() < until &&
+		event_base_loop(node->base, EVLOOP_ONCE) == 0)
+		;
+}
+
+static void tear_down(struct node *node)
+{
+	node_servers_free(node);
+	node_close_listeners(node);
+	tree_free(node->tree);
+	for (size_t i = 0; i < sizeof(node->signals) / sizeof(*node->signals); i++)
+		if (node->signals[i])
+			event_free(node->signals[i]);
+	if (node->timer)
+		event_free(node->timer);
+	if (node->orphans)
+		event_free(node->orphans);
+	if (node->base)
+		event_base_free(node->base);
+	config_free(node->config);
+	free(node->config_path);
+}
+
+int main(int argc, char **argv)
+{
+	static struct node node;
+	struct options options = {0};
+	struct err err = {0};
+	int r;
+
+	log_init(role_name(ROLE_ROOT));
+	if (parse_options(argc, argv, &options) < 0) {
+		fputs(usage, stderr);
+		return EXIT_USAGE;
+	}
+	if (load_config(&node, &options) < 0)
+		return EXIT_CONFIG;
+	log_set_level((enum log_level)node.config->log_level);
+	log_set_format((enum log_format)node.config->log_format);
+	r = set_up(&node, &err);
+	if (r < 0) {
+		log_error("node.start_failed", err_text(&err));
+		tear_down(&node);
+		return EXIT_FAILURE;
+	}
+	log_info("node.starting", "the node starts", KV_STR("version", GATEHOUSE_VERSION),
+		KV_STR("build", GATEHOUSE_BUILD_ID));
+	tree_start(node.tree, clock_ms());
+	node_turn(&node);
+	event_base_dispatch(node.base);
+	await_rest(&node);
+	r = node.exit_status;
+	tear_down(&node);
+	return r;
+}

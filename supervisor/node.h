@@ -1,0 +1,119 @@
+/*
+ * The node as the root holds it: configuration, listeners, catalogue, and the children under their supervisors. The files
+ * of this folder are its parts:
+ *
+ *   policy.h    what a death means (a pure function)         plan.h    which processes there are
+ *   child.h     processes and their pidfds                   runtime.c carries the policy's actions out
+ *   broker.c    links between children                       forks.c   workers (zygote) and stdio servers (launcher)
+ *   control.c   what the admin process asks and commands     reload.c  a new configuration
+ */
+#ifndef GATEHOUSE_NODE_H
+#define GATEHOUSE_NODE_H
+
+#include "child.h"
+#include "config.h"
+#include "policy.h"
+
+#define NODE_LISTENERS_MAX 64
+
+/* One slot of a gateway on one listen address (or the metrics listener of the admin process). */
+struct node_listener {
+	int fd;
+	bool owned;      /* false: the same descriptor as an earlier row (a Unix socket) */
+	unsigned index;  /* of the address */
+	unsigned slot;   /* the gateway's */
+	char kind[8];    /* mcp, metrics */
+	char url[160];
+};
+
+struct server_retry;
+
+struct node {
+	struct event_base *base;
+	char *config_path; /* NULL: the configuration was given as a whole, no reload */
+	struct config *config;
+	uint64_t generation; /* of the configuration */
+	char programs[4096]; /* directory */
+	char state_dir[4096];
+	char run_dir[4096];
+	int state_lock;
+	struct tree *tree;
+	struct event *timer;
+	struct children children;
+	struct node_listener listeners[NODE_LISTENERS_MAX];
+	unsigned n_listeners;
+	unsigned gateways;
+	int catalogue; /* memory file, -1: none yet */
+	uint64_t catalogue_generation;
+	struct server_retry *retries;
+	struct event *signals[5];
+	struct event *orphans;
+	uint64_t started_ms;
+	uint64_t next_request;
+	bool in_actions;
+	bool ready;
+	bool servers_started;
+	bool stopping;
+	int exit_status;
+};
+
+/* What a child spec's cookie says: what to run. */
+struct program {
+	enum role role;
+	char name[LIMIT_SERVER_NAME + 1];
+	uint32_t stop_ms; /* told to the child; the policy kills after it */
+};
+
+/* runtime.c: let the policy work off what was posted to it. Safe to call from anywhere in the loop. */
+void node_turn(struct node *node);
+/* Tell a child its START and what else its role is born with. */
+void node_introduce(struct node *node, struct child *child);
+/* Begin to stop; exit status when all are gone. */
+void node_stop(struct node *node, int exit_status);
+extern const struct link_handlers node_child_handlers;
+extern const struct child_ops node_child_ops;
+
+/* listeners.c */
+int node_open_listeners(struct node *node, struct err *err);
+void node_close_listeners(struct node *node);
+void node_give_listeners(struct node *node, struct child *child);
+
+/* broker.c */
+void node_on_link_open(struct link *link, const struct message *msg, void *arg);
+
+/* forks.c */
+void node_start_worker(struct node *node, const struct action *action);
+void node_on_worker_want(struct link *link, const struct message *msg, void *arg);
+void node_on_worker_kill(struct link *link, const struct message *msg, void *arg);
+void node_on_forked(struct link *link, const struct message *msg, void *arg);
+void node_on_fork_failed(struct link *link, const struct message *msg, void *arg);
+void node_worker_answered(struct node *node, const struct action *action);
+void node_on_server_spawn(struct link *link, const struct message *msg, void *arg);
+void node_on_launched(struct link *link, const struct message *msg, void *arg);
+void node_on_server_stop(struct link *link, const struct message *msg, void *arg);
+void node_on_server_pid(struct link *link, const struct message *msg, void *arg);
+void node_on_server_exited(struct link *link, const struct message *msg, void *arg);
+/* A child is gone: what hung on it goes too (keepers of an upstream worker, forks asked of a zygote or launcher). */
+void node_release_dependants(struct node *node, const struct child *child);
+
+/* servers.c: the supervisor of each MCP server, and its return after it gave up */
+void node_server_dropped(struct node *node, const char *name);
+void node_server_ready(struct node *node, const char *name);
+int node_server_add(struct node *node, const char *name, struct err *err);
+void node_server_remove(struct node *node, const char *name);
+void node_servers_free(struct node *node);
+void node_tell_server_states(struct node *node, struct child *registry);
+
+/* control.c */
+void node_on_query(struct link *link, const struct message *msg, void *arg);
+void node_on_command(struct link *link, const struct message *msg, void *arg);
+
+/* reload.c: 0, or an error that names what is wrong; text (for people) in out. dry: only say. */
+int node_reload(struct node *node, bool dry, struct buf *out, struct err *err);
+
+static inline struct node *child_node(const struct child *child)
+{
+	return child->all->arg;
+}
+
+#endif

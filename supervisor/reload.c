@@ -1,0 +1,103 @@
+/* A new configuration: all or nothing, told as a person reads it. */
+#include "log.h"
+#include "memfile.h"
+#include "node.h"
+
+#include <unistd.h>
+
+static void send_config(struct node *node, struct child *child)
+{
+	const struct msg_config fields = {.generation = node->generation};
+	bool full = child->role == ROLE_LAUNCHER || child->role == ROLE_UPSTREAM;
+	struct buf json;
+	int fd;
+
+	buf_init(&json, 16u * 1024 * 1024);
+	if (config_write_json(node->config, full ? CONFIG_VIEW_FULL : CONFIG_VIEW_PUBLIC,
+		    child->role == ROLE_UPSTREAM ? child->name : NULL, &json) == 0 &&
+		memfile_new("gatehouse-config", buf_span(&json), &fd, NULL) == 0) {
+		link_send(child->link, MSG_CONFIG, 0, &fields, SPAN_NONE, &fd);
+		close(fd);
+	}
+	if (json.data)
+		explicit_bzero(json.data, json.len);
+	buf_free(&json);
+}
+
+static void send_configs(struct node *node)
+{
+	struct child *child;
+
+	for (child = node->children.by_instance; child; child = child->hh.next)
+		if (child->link && child->role != ROLE_KEEPER)
+			send_config(node, child);
+}
+
+/* Servers that changed get a new worker, unchanged ones are not touched. */
+static void apply_servers(struct node *node, const struct config_diff *diff)
+{
+	struct err err = {0};
+
+	for (size_t i = 0; i < diff->count; i++) {
+		const struct config_change *change = &diff->items[i];
+
+		if (change->kind == CONFIG_CHANGE_REMOVED || change->kind == CONFIG_CHANGE_CHANGED)
+			node_server_remove(node, change->name);
+		if ((change->kind == CONFIG_CHANGE_ADDED ||
+			    change->kind == CONFIG_CHANGE_CHANGED) &&
+			node_server_add(node, change->name, &err) < 0)
+			log_error("server.start_failed", err_text(&err),
+				KV_STR("server", change->name));
+	}
+	node_turn(node);
+}
+
+static int load(struct node *node, struct config **ret, struct buf *out, struct err *err)
+{
+	struct config_report report;
+	int r;
+
+	config_report_init(&report);
+	r = config_load(node->config_path, ret, &report);
+	if (report.count > 0)
+		config_report_write(&report, out);
+	if (r < 0)
+		err_set(err, (enum err_code) - r, "%zu mistakes in %s: nothing was changed",
+			report.errors, node->config_path);
+	config_report_free(&report);
+	return r;
+}
+
+int node_reload(struct node *node, bool dry, struct buf *out, struct err *err)
+{
+	struct config *fresh, *old = node->config;
+	struct config_diff diff;
+	int r;
+
+	if (!node->config_path)
+		return err_set(
+			err, ERR_CONFIG, "this node was started without a configuration file");
+	r = load(node, &fresh, out, err);
+	if (r < 0)
+		return r;
+	r = config_diff(old, fresh, &diff);
+	if (r < 0) {
+		config_free(fresh);
+		return err_set(err, (enum err_code) - r, "no memory to compare configurations");
+	}
+	config_diff_write(&diff, out);
+	if (dry) {
+		config_diff_free(&diff);
+		config_free(fresh);
+		return 0;
+	}
+	node->config = fresh;
+	node->generation++;
+	buf_printf(out, "generation %llu\n", (unsigned long long)node->generation);
+	log_set_level((enum log_level)fresh->log_level);
+	send_configs(node);
+	apply_servers(node, &diff);
+	config_diff_free(&diff);
+	config_free(old);
+	return 0;
+}

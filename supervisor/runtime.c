@@ -1,0 +1,379 @@
+/* Carries out what the policy decides, and tells the policy what happened. */
+#include "clock.h"
+#include "log.h"
+#include "memfile.h"
+#include "node.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* --- a child is born
+ * ------------------------------------------------------------------------------------------ */
+
+static int config_view(
+	const struct node *node, const struct child *child, int *ret_fd, struct err *err)
+{
+	bool full = child->role == ROLE_LAUNCHER || child->role == ROLE_UPSTREAM;
+	bool none = child->role == ROLE_KEEPER;
+	struct buf json;
+	int r = 0;
+
+	buf_init(&json, 16u * 1024 * 1024);
+	if (!none)
+		r = config_write_json(node->config, full ? CONFIG_VIEW_FULL : CONFIG_VIEW_PUBLIC,
+			child->role == ROLE_UPSTREAM ? child->name : NULL, &json);
+	if (r == 0)
+		r = memfile_new("gatehouse-config", buf_span(&json), ret_fd, err);
+	else
+		err_set(err, (enum err_code) - r, "cannot write the configuration for %s",
+			role_name(child->role));
+	if (json.data)
+		explicit_bzero(json.data, json.len);
+	buf_free(&json);
+	return r;
+}
+
+static void give_catalogue(struct node *node, struct child *child)
+{
+	const struct msg_catalogue catalogue = {.generation = node->catalogue_generation};
+
+	if (node->catalogue >= 0)
+		link_send(child->link, MSG_CATALOGUE, 0, &catalogue, SPAN_NONE, &node->catalogue);
+}
+
+void node_introduce(struct node *node, struct child *child)
+{
+	const struct msg_start start = {
+		.instance = child->instance,
+		.name = span_str(child->name),
+		.state_dir = span_str(node->state_dir),
+		.run_dir = span_str(node->run_dir),
+	};
+	struct err err = {0};
+	int fd, r;
+
+	r = config_view(node, child, &fd, &err);
+	if (r == 0) {
+		r = link_send(child->link, MSG_START, 0, &start, SPAN_NONE, &fd);
+		close(fd);
+	}
+	if (r < 0) {
+		log_error("process.start_failed", err_text(&err),
+			KV_STR("name", role_name(child->role)));
+		child_kill(child);
+		return;
+	}
+	if (child->role == ROLE_GATEWAY || child->role == ROLE_ADMIN)
+		node_give_listeners(node, child);
+	if (child->role == ROLE_GATEWAY || child->role == ROLE_ADMIN ||
+		child->role == ROLE_ZYGOTE || child->role == ROLE_WORKER)
+		give_catalogue(node, child);
+	if (child->role == ROLE_REGISTRY)
+		node_tell_server_states(node, child);
+}
+
+static void start_process(struct node *node, const struct action *action)
+{
+	const struct program *program = action->start;
+	struct child *child;
+	struct err err = {0};
+
+	if (program->role == ROLE_WORKER) {
+		node_start_worker(node, action);
+		return;
+	}
+	if (child_spawn(&node->children, program->role, program->name, action->instance,
+		    node->programs, &child, &err) < 0) {
+		tree_child_start_failed(node->tree, clock_ms(), action->instance, err_text(&err));
+		return;
+	}
+	node_introduce(node, child);
+}
+
+/* --- actions
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+static void report(const struct action *action)
+{
+	LOG_AT((enum log_level)report_context_level(action->context), "supervisor.report",
+		report_context_name(action->context), KV_STR("supervisor", action->supervisor_id),
+		KV_STR("child", action->child_id), KV_INT("instance", action->instance),
+		KV_STR("class", exit_class_name(action->exit_class)),
+		KV_STR("reason", action->reason));
+}
+
+static void on_report(struct node *node, const struct action *action)
+{
+	const struct program *program = action->start;
+
+	/* workers come and go by the thousand: their ordinary progress is not news */
+	if (action->context != REPORT_PROGRESS || !program || program->role != ROLE_WORKER)
+		report(action);
+	if (strcmp(action->supervisor_id, "upstreams") == 0 &&
+		action->context == REPORT_CHILD_DROPPED)
+		node_server_dropped(node, action->child_id);
+}
+
+static void signal_child(struct node *node, const struct action *action, bool kill)
+{
+	struct child *child = children_find(&node->children, action->instance);
+
+	if (!child)
+		return;
+	if (kill && child->state == CHILD_ASKED) {
+		/* it may yet be made: its link is closed then, and FORKED finds nobody and kills it
+		 */
+		uint64_t instance = child->instance;
+
+		child_failed(child);
+		tree_child_start_failed(
+			node->tree, clock_ms(), instance, "killed before it was made");
+	} else if (kill) {
+		child_kill(child);
+	} else {
+		child_stop(child, (uint32_t)node->config->drain_timeout);
+	}
+}
+
+static void on_ready(struct node *node)
+{
+	node->ready = true;
+	for (unsigned i = 0; i < node->n_listeners; i++)
+		if (node->listeners[i].slot == 0)
+			log_info("node.listening", node->listeners[i].url,
+				KV_STR("kind", node->listeners[i].kind));
+	log_info(
+		"node.ready", "the node is ready", KV_INT("dur_ms", clock_ms() - node->started_ms));
+}
+
+static void finish(struct node *node, int status)
+{
+	if (node->exit_status == 0)
+		node->exit_status = status;
+	event_base_loopbreak(node->base);
+}
+
+static void carry_out(struct node *node, const struct action *action)
+{
+	switch (action->kind) {
+	case ACTION_START:
+		start_process(node, action);
+		break;
+	case ACTION_SIGNAL:
+		signal_child(node, action, false);
+		break;
+	case ACTION_KILL:
+		signal_child(node, action, true);
+		break;
+	case ACTION_REPORT:
+		on_report(node, action);
+		break;
+	case ACTION_REPLY:
+		node_worker_answered(node, action);
+		break;
+	case ACTION_READY:
+		on_ready(node);
+		break;
+	case ACTION_GAVE_UP:
+		log_error("node.gave_up", action->reason);
+		finish(node, 70);
+		break;
+	case ACTION_STOPPED:
+		log_info("node.stopped", "all processes have ended");
+		finish(node, 0);
+		break;
+	case ACTION_MAX:
+		break;
+	}
+}
+
+static void arm_timer(struct node *node)
+{
+	uint64_t deadline = tree_next_deadline(node->tree), now = clock_ms();
+	uint64_t wait = deadline > now ? deadline - now : 0;
+	const struct timeval tv = {(time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000)};
+
+	if (deadline == TREE_NO_DEADLINE)
+		event_del(node->timer);
+	else
+		event_add(node->timer, &tv);
+}
+
+/* The servers' supervisors are dynamic children: they can be started as soon as their group stands.
+ */
+static void start_servers(struct node *node)
+{
+	struct err err = {0};
+
+	if (node->servers_started || node->stopping ||
+		!tree_find_supervisor(node->tree, "upstreams"))
+		return;
+	node->servers_started = true;
+	for (size_t i = 0; i < node->config->server_count; i++)
+		if (!node->config->servers[i].disabled &&
+			node_server_add(node, node->config->servers[i].name, &err) < 0)
+			log_error("server.start_failed", err_text(&err),
+				KV_STR("server", node->config->servers[i].name));
+}
+
+void node_turn(struct node *node)
+{
+	struct action action;
+
+	/* an action may post an event: the outer turn goes on with what follows from it */
+	if (node->in_actions)
+		return;
+	node->in_actions = true;
+	while (tree_next_action(node->tree, &action)) {
+		carry_out(node, &action);
+		start_servers(node);
+	}
+	node->in_actions = false;
+	arm_timer(node);
+}
+
+void node_stop(struct node *node, int exit_status)
+{
+	if (node->stopping)
+		return;
+	node->stopping = true;
+	node->exit_status = exit_status;
+	log_info("node.stopping", "the node stops");
+	tree_stop(node->tree, clock_ms());
+	node_turn(node);
+}
+
+/* --- what children say
+ * -------------------------------------------------------------------------------------------- */
+
+static void on_child_ready(struct link *link, const struct message *msg, void *arg)
+{
+	struct child *child = arg;
+	struct node *node = child_node(child);
+
+	(void)link;
+	(void)msg;
+	if (child->state != CHILD_STARTING)
+		return;
+	child->state = CHILD_RUNNING;
+	if (child->role == ROLE_UPSTREAM)
+		node_server_ready(node, child->name);
+	tree_child_ready(node->tree, clock_ms(), child->instance, 0);
+	node_turn(node);
+}
+
+static void on_exit_reason(struct link *link, const struct message *msg, void *arg)
+{
+	struct child *child = arg;
+	const struct msg_exit_reason *why = msg->fields;
+
+	(void)link;
+	snprintf(child->reason, sizeof(child->reason), "%.*s", SPAN_ARG(why->reason));
+}
+
+static void on_catalogue(struct link *link, const struct message *msg, void *arg)
+{
+	struct node *node = child_node(arg);
+	const struct msg_catalogue *catalogue = msg->fields;
+	struct child *child;
+
+	(void)link;
+	if (node->catalogue >= 0)
+		close(node->catalogue);
+	node->catalogue = msg->fds[0];
+	msg->fds[0] = -1;
+	node->catalogue_generation = catalogue->generation;
+	for (child = node->children.by_instance; child; child = child->hh.next)
+		if (child->link &&
+			(child->role == ROLE_ZYGOTE || child->role == ROLE_WORKER ||
+				child->role == ROLE_GATEWAY || child->role == ROLE_ADMIN))
+			give_catalogue(node, child);
+}
+
+static void on_pong(struct link *link, const struct message *msg, void *arg)
+{
+	(void)link;
+	(void)msg;
+	(void)arg;
+}
+
+static void on_child_link_closed(struct link *link, int code, const char *why, void *arg)
+{
+	struct child *child = arg;
+
+	if (code != -ERR_CLOSED)
+		log_error("child.bad_message", why, KV_STR("role", role_name(child->role)),
+			KV_STR("name", child->name));
+	link_free(link);
+	child->link = NULL;
+	/* who no longer listens to the root cannot be led: it is ended, if it is not ending already
+	 */
+	if (child->state != CHILD_ASKED)
+		child_kill(child);
+}
+
+const struct link_handlers node_child_handlers = {
+	.on =
+		{
+			[MSG_READY] = on_child_ready,
+			[MSG_EXIT_REASON] = on_exit_reason,
+			[MSG_PONG] = on_pong,
+			[MSG_LINK_OPEN] = node_on_link_open,
+			[MSG_CATALOGUE] = on_catalogue,
+			[MSG_WORKER_WANT] = node_on_worker_want,
+			[MSG_WORKER_KILL] = node_on_worker_kill,
+			[MSG_FORKED] = node_on_forked,
+			[MSG_FORK_FAILED] = node_on_fork_failed,
+			[MSG_SERVER_SPAWN] = node_on_server_spawn,
+			[MSG_LAUNCHED] = node_on_launched,
+			[MSG_SERVER_STOP] = node_on_server_stop,
+			[MSG_SERVER_PID] = node_on_server_pid,
+			[MSG_SERVER_EXITED] = node_on_server_exited,
+			[MSG_QUERY] = node_on_query,
+			[MSG_COMMAND] = node_on_command,
+		},
+	.closed = on_child_link_closed,
+};
+
+/* --- a child is gone
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static void tell_exit(struct node *node, const struct child *gone, const char *reason)
+{
+	const struct msg_exited exited = {
+		.role = gone->role,
+		.instance = gone->instance,
+		.name = span_str(gone->name),
+		.reason = span_str(reason),
+	};
+	static const enum role listeners[] = {ROLE_SESSIONS, ROLE_REGISTRY};
+
+	for (size_t i = 0; i < sizeof(listeners) / sizeof(*listeners); i++) {
+		struct child *child = children_find_named(&node->children, listeners[i], "");
+
+		if (child && child != gone && child->link)
+			link_post(child->link, MSG_EXITED, 0, &exited);
+	}
+}
+
+static void on_child_exited(struct child *child, int code, int status, void *arg)
+{
+	struct node *node = arg;
+	struct exit_status exit_status = exit_status_from_wait(code, status, child->reason);
+	char reason[160];
+
+	child_describe_exit(code, status, reason, sizeof(reason));
+	log_debug("child.exited", reason, KV_STR("child_role", role_name(child->role)),
+		KV_STR("name", child->name), KV_INT("instance", child->instance),
+		KV_INT("child_pid", child->pid));
+	tell_exit(node, child, reason);
+	node_release_dependants(node, child);
+	tree_child_exited(node->tree, clock_ms(), child->instance, &exit_status);
+	node_turn(node);
+}
+
+const struct child_ops node_child_ops = {
+	.exited = on_child_exited, .handlers = &node_child_handlers};

@@ -1,0 +1,171 @@
+/*
+ * The supervisor of each MCP server. One that keeps crashing gives up by itself and counts against
+ * nobody; here it is tried again after a pause that doubles from 1 to 60 s.
+ */
+#include "clock.h"
+#include "log.h"
+#include "node.h"
+#include "plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RETRY_FIRST_MS 1000u
+#define RETRY_LAST_MS 60000u
+/* A server that ran this long has recovered: its next pause is the first again. */
+#define RETRY_FORGET_MS 60000u
+
+struct server_retry {
+	char name[LIMIT_SERVER_NAME + 1];
+	struct node *node;
+	struct event *timer;
+	uint32_t wait_ms;
+	uint64_t ready_ms; /* since when it runs; 0: it does not */
+	bool waiting;      /* gave up, timer armed */
+	UT_hash_handle hh;
+};
+
+enum { UPSTREAM_STARTING, UPSTREAM_RUNNING, UPSTREAM_GAVE_UP };
+
+static void tell(const struct server_retry *server, struct child *registry)
+{
+	const struct msg_upstream_state state = {
+		.name = span_str(server->name),
+		.state = server->waiting    ? UPSTREAM_GAVE_UP
+			 : server->ready_ms ? UPSTREAM_RUNNING
+					    : UPSTREAM_STARTING,
+		.retry_ms = server->waiting ? server->wait_ms : 0,
+	};
+
+	if (registry && registry->link)
+		link_post(registry->link, MSG_UPSTREAM_STATE, 0, &state);
+}
+
+static void tell_registry(const struct server_retry *server)
+{
+	tell(server, children_find_named(&server->node->children, ROLE_REGISTRY, ""));
+}
+
+void node_tell_server_states(struct node *node, struct child *registry)
+{
+	struct server_retry *server;
+
+	for (server = node->retries; server; server = server->hh.next)
+		tell(server, registry);
+}
+
+static int start_server(struct server_retry *server, struct err *err)
+{
+	struct node *node = server->node;
+	struct plan_room room;
+	struct child_spec spec;
+	int r = plan_server(node, server->name, &room, &spec);
+
+	if (r < 0)
+		return err_set(err, ERR_NO_MEMORY, "no memory for server %s", server->name);
+	r = tree_start_child(node->tree, clock_ms(), tree_find_supervisor(node->tree, "upstreams"),
+		0, &spec, err);
+	if (r < 0) {
+		program_release(NULL, room.worker.start);
+		program_release(NULL, spec.start);
+	}
+	return r;
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg)
+{
+	struct server_retry *server = arg;
+	struct err err = {0};
+
+	(void)fd;
+	(void)what;
+	server->waiting = false;
+	if (server->node->stopping)
+		return;
+	if (start_server(server, &err) < 0)
+		log_error("server.start_failed", err_text(&err), KV_STR("server", server->name));
+	tell_registry(server);
+	node_turn(server->node);
+}
+
+static struct server_retry *find(struct node *node, const char *name)
+{
+	struct server_retry *server;
+
+	HASH_FIND_STR(node->retries, name, server);
+	return server;
+}
+
+int node_server_add(struct node *node, const char *name, struct err *err)
+{
+	struct server_retry *server = calloc(1, sizeof(*server));
+
+	if (!server)
+		return err_set(err, ERR_NO_MEMORY, "no memory for server %s", name);
+	snprintf(server->name, sizeof(server->name), "%s", name);
+	server->node = node;
+	server->wait_ms = RETRY_FIRST_MS / 2;
+	server->timer = event_new(node->base, -1, 0, on_retry, server);
+	if (!server->timer) {
+		free(server);
+		return err_set(err, ERR_NO_MEMORY, "no memory for server %s", name);
+	}
+	HASH_ADD_STR(node->retries, name, server);
+	return start_server(server, err);
+}
+
+static void forget(struct node *node, struct server_retry *server)
+{
+	HASH_DEL(node->retries, server);
+	event_free(server->timer);
+	free(server);
+}
+
+void node_server_remove(struct node *node, const char *name)
+{
+	struct server_retry *server = find(node, name);
+	uint64_t upstreams = tree_find_supervisor(node->tree, "upstreams");
+
+	if (server)
+		forget(node, server);
+	tree_terminate_child(node->tree, clock_ms(), upstreams, 0, name, NULL);
+	node_turn(node);
+}
+
+void node_server_dropped(struct node *node, const char *name)
+{
+	struct server_retry *server = find(node, name);
+	uint64_t now = clock_ms();
+	struct timeval tv;
+
+	if (!server || node->stopping)
+		return;
+	if (server->ready_ms && now - server->ready_ms > RETRY_FORGET_MS)
+		server->wait_ms = RETRY_FIRST_MS / 2;
+	server->wait_ms = server->wait_ms * 2 > RETRY_LAST_MS ? RETRY_LAST_MS : server->wait_ms * 2;
+	server->ready_ms = 0;
+	server->waiting = true;
+	tv = (struct timeval){server->wait_ms / 1000, server->wait_ms % 1000 * 1000};
+	event_add(server->timer, &tv);
+	log_error("server.failed", "its worker keeps crashing; it is tried again after a pause",
+		KV_STR("server", name), KV_INT("retry_ms", server->wait_ms));
+	tell_registry(server);
+}
+
+void node_server_ready(struct node *node, const char *name)
+{
+	struct server_retry *server = find(node, name);
+
+	if (!server)
+		return;
+	server->ready_ms = clock_ms();
+	tell_registry(server);
+}
+
+void node_servers_free(struct node *node)
+{
+	struct server_retry *server, *next;
+
+	HASH_ITER (hh, node->retries, server, next)
+		forget(node, server);
+}
