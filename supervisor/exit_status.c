@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-struct exit_status exit_status_from_wait(int si_code, int si_status, const char *reason)
+struct exit_status exit_status_from_wait(int code, int status_code, const char *reason)
 {
-	struct exit_status status = {.signalled = si_code != CLD_EXITED, .code = si_status};
+	struct exit_status status = {.signalled = code != CLD_EXITED, .code = status_code};
 
 	snprintf(status.reason, sizeof(status.reason), "%s", reason ? reason : "");
 	return status;

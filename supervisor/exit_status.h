@@ -11,8 +11,8 @@
 #define EXIT_REASON_MAX 96    /* bytes of a reason with its terminating zero; longer ones are cut */
 
 enum exit_class {
-	EXIT_CLASS_NORMAL,          /* code 0 */
-	EXIT_CLASS_SHUTDOWN,        /* code 80; or asked to stop, code 0 or death by the stop signal */
+	EXIT_CLASS_NORMAL,   /* code 0 */
+	EXIT_CLASS_SHUTDOWN, /* code 80; or asked to stop, code 0 or death by the stop signal */
 	EXIT_CLASS_SHUTDOWN_REASON, /* code 80 and a reason written on the control descriptor */
 	EXIT_CLASS_KILLED,          /* SIGKILL, whoever sent it: abnormal */
 	EXIT_CLASS_ABNORMAL,        /* everything else, an unsolicited SIGTERM too */
@@ -22,14 +22,15 @@ enum exit_class {
 struct exit_status {
 	bool signalled; /* code is a signal's number, else an exit code */
 	int code;
-	char reason[EXIT_REASON_MAX]; /* what the child said on its control descriptor; "" if nothing */
+	char reason[EXIT_REASON_MAX]; /* what the child said on its control descriptor; "" if
+					 nothing */
 };
 
 /*
- * From what waitid gave: si_code (CLD_EXITED, CLD_KILLED, CLD_DUMPED) and si_status. reason is what the child wrote
- * before it ended, or NULL.
+ * From what waitid gave: code is si_code (CLD_EXITED, CLD_KILLED, CLD_DUMPED), status_code is
+ * si_status. reason is what the child wrote before it ended, or NULL.
  */
-struct exit_status exit_status_from_wait(int si_code, int si_status, const char *reason);
+struct exit_status exit_status_from_wait(int code, int status_code, const char *reason);
 
 /* stop_requested: the supervisor had sent this child its stop signal. */
 enum exit_class exit_status_classify(const struct exit_status *status, bool stop_requested);

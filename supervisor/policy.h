@@ -1,16 +1,20 @@
 /*
  * The supervision policy of the root: a tree of logical supervisors as a pure function
- * (state, event, clock) -> actions (SUPERVISION.md A-L, Q1, Q2). Nothing here forks, signals, reads a clock or logs.
+ * (state, event, clock) -> actions (SUPERVISION.md A-L, Q1, Q2). Nothing here forks, signals, reads
+ * a clock or logs.
  *
- * How the runtime uses it: it calls an event or request function, then takes actions with tree_next_action until
- * there are none, then arms one timer for tree_next_deadline and calls tree_tick when it fires. Events may also be
- * posted between two tree_next_action calls (a fork that fails while the actions are being carried out).
+ * How the runtime uses it: it calls an event or request function, then takes actions with
+ * tree_next_action until there are none, then arms one timer for tree_next_deadline and calls
+ * tree_tick when it fires. Events may also be posted between two tree_next_action calls (a fork
+ * that fails while the actions are being carried out).
  *
- * Names: a child is known by an instance, a number that is given when its start is asked for and never used again.
- * A logical supervisor has one too (TREE_ROOT for the root; a new one after each restart). Workers are the
- * runtime's processes; logical supervisors never show up in START, SIGNAL or KILL.
+ * Names: a child is known by an instance, a number that is given when its start is asked for and
+ * never used again. A logical supervisor has one too (TREE_ROOT for the root; a new one after each
+ * restart). Workers are the runtime's processes; logical supervisors never show up in START, SIGNAL
+ * or KILL.
  *
- * now is milliseconds of a monotonic clock; a value smaller than an earlier one is taken as the earlier one.
+ * now is milliseconds of a monotonic clock; a value smaller than an earlier one is taken as the
+ * earlier one.
  */
 #ifndef GATEHOUSE_POLICY_H
 #define GATEHOUSE_POLICY_H
@@ -23,8 +27,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TREE_ROOT UINT64_C(1)        /* instance of the root supervisor */
-#define TREE_REQUESTS_MAX 16384u     /* unserved requests of one supervisor */
+#define TREE_ROOT UINT64_C(1)    /* instance of the root supervisor */
+#define TREE_REQUESTS_MAX 16384u /* unserved requests of one supervisor */
 #define TREE_NO_DEADLINE UINT64_MAX
 
 struct tree;
@@ -63,42 +67,45 @@ struct action {
 	enum action_kind kind;
 	uint64_t instance;   /* of the child concerned; 0 if there is none */
 	uint64_t supervisor; /* instance of its supervisor */
-	void *start;         /* START, REPORT: the spec's cookie. Valid until the next tree_next_action. */
-	void *args;          /* START, REPORT: what tree_start_dynamic gave. Valid as start. */
+	void *start; /* START, REPORT: the spec's cookie. Valid until the next tree_next_action. */
+	void *args;  /* START, REPORT: what tree_start_dynamic gave. Valid as start. */
 	enum report_context context;
 	enum request_result result;
 	enum exit_class exit_class;
 	uint64_t request;
-	uint64_t extra; /* REPLY: what tree_child_ready gave (B8) */
+	uint64_t extra;                      /* REPLY: what tree_child_ready gave (B8) */
 	char supervisor_id[SPEC_ID_MAX + 1]; /* "root" for the root */
 	char child_id[SPEC_ID_MAX + 1];
 	char reason[SPEC_ID_MAX + EXIT_REASON_MAX + 64];
 };
 
 /*
- * A tree of what spec declares (all copied), nothing started. release, which may be NULL, is called with ctx and a
- * cookie (child_spec.start, args of tree_start_dynamic) when the tree no longer needs it; it must not call the tree.
- * -ERR_INVALID_ARGUMENT with the verdict's word in err, -ERR_NO_MEMORY: no cookie was taken.
+ * A tree of what spec declares (all copied), nothing started. release, which may be NULL, is called
+ * with ctx and a cookie (child_spec.start, args of tree_start_dynamic) when the tree no longer
+ * needs it; it must not call the tree. -ERR_INVALID_ARGUMENT with the verdict's word in err,
+ * -ERR_NO_MEMORY: no cookie was taken.
  */
 int tree_new(const struct supervisor_spec *spec, spec_release_fn *release, void *ctx,
 	struct tree **ret_tree, struct err *err);
-/* Releases all cookies. No action is made: a runtime that wants its children gone stops the tree first. */
+/* Releases all cookies. No action is made: a runtime that wants its children gone stops the tree
+ * first. */
 void tree_free(struct tree *tree);
 
 /* Begin to start the root's children. Once. */
 void tree_start(struct tree *tree, uint64_t now);
-/* Stop all, as the parent of the root would (H). Obeyed at once, also in a restart loop or amid a start (E7). */
+/* Stop all, as the parent of the root would (H). Obeyed at once, also in a restart loop or amid a
+ * start (E7). */
 void tree_stop(struct tree *tree, uint64_t now);
 
 /*
  * What happened to a child. -ERR_NOT_FOUND: not one of ours, or no longer; nothing changed (J13).
- * After ready: exited only. Before: one of start_failed (no process is left or ever was), ignored, exited (code 81
- * is ignore, all else a failed start). After SIGNAL or KILL whichever comes ends it.
+ * After ready: exited only. Before: one of start_failed (no process is left or ever was), ignored,
+ * exited (code 81 is ignore, all else a failed start). After SIGNAL or KILL whichever comes ends
+ * it.
  */
 int tree_child_ready(struct tree *tree, uint64_t now, uint64_t instance, uint64_t extra);
 int tree_child_ignored(struct tree *tree, uint64_t now, uint64_t instance);
-int tree_child_start_failed(
-	struct tree *tree, uint64_t now, uint64_t instance, const char *reason);
+int tree_child_start_failed(struct tree *tree, uint64_t now, uint64_t instance, const char *reason);
 int tree_child_exited(
 	struct tree *tree, uint64_t now, uint64_t instance, const struct exit_status *status);
 
@@ -111,34 +118,38 @@ uint64_t tree_next_deadline(const struct tree *tree);
 bool tree_next_action(struct tree *tree, struct action *ret_action);
 
 /*
- * Requests to a supervisor, named by its instance. Each is queued, served in order (J11) and answered by one REPLY
- * with the caller's request number. An error means that no REPLY comes and that nothing was taken over:
- * -ERR_NOT_FOUND no such supervisor, or it is ending (J12); -ERR_TOO_MANY its queue is full; -ERR_NO_MEMORY;
- * -ERR_INVALID_ARGUMENT the spec is refused, err says why (A).
+ * Requests to a supervisor, named by its instance. Each is queued, served in order (J11) and
+ * answered by one REPLY with the caller's request number. An error means that no REPLY comes and
+ * that nothing was taken over: -ERR_NOT_FOUND no such supervisor, or it is ending (J12);
+ * -ERR_TOO_MANY its queue is full; -ERR_NO_MEMORY; -ERR_INVALID_ARGUMENT the spec is refused, err
+ * says why (A).
  */
 int tree_start_child(struct tree *tree, uint64_t now, uint64_t supervisor, uint64_t request,
 	const struct child_spec *spec, struct err *err);
-/* simple_one_for_one: one more of the template. args goes to START and is released when no longer needed (K4). */
+/* simple_one_for_one: one more of the template. args goes to START and is released when no longer
+ * needed (K4). */
 int tree_start_dynamic(struct tree *tree, uint64_t now, uint64_t supervisor, uint64_t request,
 	void *args, struct err *err);
 int tree_terminate_child(struct tree *tree, uint64_t now, uint64_t supervisor, uint64_t request,
 	const char *id, struct err *err);
 /* simple_one_for_one only (J10, K3). */
-int tree_terminate_instance(struct tree *tree, uint64_t now, uint64_t supervisor,
-	uint64_t request, uint64_t instance, struct err *err);
+int tree_terminate_instance(struct tree *tree, uint64_t now, uint64_t supervisor, uint64_t request,
+	uint64_t instance, struct err *err);
 int tree_restart_child(struct tree *tree, uint64_t now, uint64_t supervisor, uint64_t request,
 	const char *id, struct err *err);
 int tree_delete_child(struct tree *tree, uint64_t now, uint64_t supervisor, uint64_t request,
 	const char *id, struct err *err);
 /*
- * Other flags and specs (L): the same ids get the new spec and keep their process, new ids are added and not
- * started, ids no longer named are kept and run on. The supervisor's later incarnations start with the new specs.
- * simple_one_for_one: the template is replaced; the strategy may not change to or from it (RESULT_INVALID).
+ * Other flags and specs (L): the same ids get the new spec and keep their process, new ids are
+ * added and not started, ids no longer named are kept and run on. The supervisor's later
+ * incarnations start with the new specs. simple_one_for_one: the template is replaced; the strategy
+ * may not change to or from it (RESULT_INVALID).
  */
 int tree_change(struct tree *tree, uint64_t now, uint64_t supervisor, uint64_t request,
 	const struct supervisor_spec *spec, struct err *err);
 
-/* Status: answered at once, whatever the supervisor is doing (Q3). -ERR_NOT_FOUND: no such supervisor or child. */
+/* Status: answered at once, whatever the supervisor is doing (Q3). -ERR_NOT_FOUND: no such
+ * supervisor or child. */
 enum child_status {
 	CHILD_STATUS_UNDEFINED, /* not running */
 	CHILD_STATUS_STARTING,
@@ -163,7 +174,8 @@ struct child_counts {
 	size_t workers;
 };
 
-/* Newest first (J7). *ret_n is the number of children, also when it is more than max and rows were left out. */
+/* Newest first (J7). *ret_n is the number of children, also when it is more than max and rows were
+ * left out. */
 int tree_which_children(const struct tree *tree, uint64_t supervisor, struct child_row *rows,
 	size_t max, size_t *ret_n);
 int tree_count_children(
@@ -173,7 +185,8 @@ int tree_get_childspec(const struct tree *tree, uint64_t supervisor, const char 
 	const struct child_spec **ret_spec);
 /* The present instance of a child by id; 0 if there is none. O(1). */
 uint64_t tree_find_child(const struct tree *tree, uint64_t supervisor, const char *id);
-/* A supervisor's present instance by the ids from the root, "upstreams/files"; "" is the root; 0 if none. */
+/* A supervisor's present instance by the ids from the root, "upstreams/files"; "" is the root; 0 if
+ * none. */
 uint64_t tree_find_supervisor(const struct tree *tree, const char *path);
 
 #endif

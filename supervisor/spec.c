@@ -17,8 +17,8 @@ const char *spec_verdict_name(enum spec_verdict verdict)
 	return verdict < SPEC_VERDICT_MAX ? names[verdict] : "unknown";
 }
 
-static enum spec_verdict spec_say(
-	struct err *err, enum spec_verdict verdict, const char *id, const char *field, int64_t value)
+static enum spec_verdict spec_say(struct err *err, enum spec_verdict verdict, const char *id,
+	const char *field, int64_t value)
 {
 	err_set(err, verdict == SPEC_NO_MEMORY ? ERR_NO_MEMORY : ERR_INVALID_ARGUMENT,
 		"%s: %s%s%s%s%lld", spec_verdict_name(verdict), id ? "child '" : "", id ? id : "",
@@ -78,17 +78,18 @@ static enum spec_verdict spec_check_at(const struct child_spec *spec,
 	if (!spec->id || !spec->id[0])
 		return spec_say(err, SPEC_MISSING_ID, NULL, "id of length ", 0);
 	if (strlen(spec->id) > SPEC_ID_MAX)
-		return spec_say(err, SPEC_INVALID_ID, NULL, "id of length ", (int64_t)strlen(spec->id));
+		return spec_say(
+			err, SPEC_INVALID_ID, NULL, "id of length ", (int64_t)strlen(spec->id));
 	if (!spec->start && !spec->supervisor)
 		return spec_say(err, SPEC_MISSING_START, spec->id, "start ", 0);
 	if ((unsigned)spec->restart >= RESTART_MAX)
-		return spec_say(err, SPEC_INVALID_RESTART_TYPE, spec->id, "restart ", spec->restart);
-	if ((unsigned)spec->type >= CHILD_MAX ||
-		(spec->supervisor && spec->type == CHILD_WORKER))
+		return spec_say(
+			err, SPEC_INVALID_RESTART_TYPE, spec->id, "restart ", spec->restart);
+	if ((unsigned)spec->type >= CHILD_MAX || (spec->supervisor && spec->type == CHILD_WORKER))
 		return spec_say(err, SPEC_INVALID_CHILD_TYPE, spec->id, "type ", spec->type);
 	if (spec->significant != 0 && spec->significant != 1)
-		return spec_say(err, SPEC_INVALID_SIGNIFICANT, spec->id, "significant ",
-			spec->significant);
+		return spec_say(
+			err, SPEC_INVALID_SIGNIFICANT, spec->id, "significant ", spec->significant);
 	verdict = spec_check_times(spec, err);
 	if (verdict != SPEC_OK)
 		return verdict;
@@ -120,8 +121,8 @@ static enum spec_verdict spec_check_duplicates(
 
 		HASH_FIND(hh, table, specs[i].id, len, found);
 		if (found) {
-			verdict = spec_say(err, SPEC_DUPLICATE_CHILD_NAME, specs[i].id, "place ",
-				(int64_t)i);
+			verdict = spec_say(
+				err, SPEC_DUPLICATE_CHILD_NAME, specs[i].id, "place ", (int64_t)i);
 			break;
 		}
 		HASH_ADD_KEYPTR(hh, table, specs[i].id, len, &names[i]);
@@ -211,8 +212,14 @@ static void flags_fill_defaults(struct supervisor_flags *flags)
 static void spec_set_owner(struct spec *spec, struct spec_owner owner)
 {
 	spec->owner = owner;
-	for (size_t i = 0; spec->group && i < spec->group->n_specs; i++)
-		spec_set_owner(spec->group->specs[i], owner);
+	if (spec->group)
+		spec_group_set_owner(spec->group, owner);
+}
+
+void spec_group_set_owner(struct spec_group *group, struct spec_owner owner)
+{
+	for (size_t i = 0; i < group->n_specs; i++)
+		spec_set_owner(group->specs[i], owner);
 }
 
 static struct spec_group *spec_group_dup(const struct supervisor_spec *from);
@@ -275,8 +282,8 @@ struct spec_group *spec_group_copy(const struct supervisor_spec *from, struct sp
 {
 	struct spec_group *group = spec_group_dup(from);
 
-	for (size_t i = 0; group && i < group->n_specs; i++)
-		spec_set_owner(group->specs[i], owner);
+	if (group)
+		spec_group_set_owner(group, owner);
 	return group;
 }
 

@@ -1,6 +1,6 @@
 /*
- * Child specs and supervisor flags: what a person declares, its check, and the policy's own copy of it
- * (SUPERVISION.md A; the words are OTP's supervisor's).
+ * Child specs and supervisor flags: what a person declares, its check, and the policy's own copy of
+ * it (SUPERVISION.md A; the words are OTP's supervisor's).
  */
 #ifndef GATEHOUSE_SPEC_H
 #define GATEHOUSE_SPEC_H
@@ -70,9 +70,9 @@ struct supervisor_flags {
 	int64_t period_s;  /* > 0 */
 	enum auto_shutdown auto_shutdown;
 	/*
-	 * Ours, not OTP's: a start_child of a temporary child is answered when it is ready, as always, but the
-	 * supervisor serves its next request without waiting for that. For the sessions: one slow start must
-	 * not make other clients wait.
+	 * Ours, not OTP's: a start_child of a temporary child is answered when it is ready, as
+	 * always, but the supervisor serves its next request without waiting for that. For the
+	 * sessions: one slow start must not make other clients wait.
 	 */
 	bool overlap_starts;
 };
@@ -93,11 +93,13 @@ struct child_spec {
 	enum child_type type;
 	int significant;          /* 0 or 1 */
 	int64_t start_timeout_ms; /* Q1: 0 = the default of 10 s; -1 = none */
-	int64_t backoff_min_ms;   /* Q2: pause after a failed start, doubled up to the maximum; 0 = none */
+	int64_t backoff_min_ms;   /* Q2: pause after a failed start, doubled up to the maximum; 0 =
+				     none */
 	int64_t backoff_max_ms;   /* 0 = as the minimum */
 	/*
-	 * Not NULL: the child is a logical supervisor, a node of the same tree. NULL with type supervisor: a
-	 * process that supervises others. Copied with the spec; NULL in what tree_get_childspec gives back.
+	 * Not NULL: the child is a logical supervisor, a node of the same tree. NULL with type
+	 * supervisor: a process that supervises others. Copied with the spec; NULL in what
+	 * tree_get_childspec gives back.
 	 */
 	const struct supervisor_spec *supervisor;
 };
@@ -122,8 +124,8 @@ enum spec_verdict {
 const char *spec_verdict_name(enum spec_verdict verdict);
 
 /*
- * The checks. Pure; the same that a start makes (A13). err, which may be NULL, gets a sentence naming the child and
- * the value. auto_shutdown is the one of the supervisor that the child is for.
+ * The checks. Pure; the same that a start makes (A13). err, which may be NULL, gets a sentence
+ * naming the child and the value. auto_shutdown is the one of the supervisor that the child is for.
  */
 enum spec_verdict spec_check_flags(const struct supervisor_flags *flags, struct err *err);
 enum spec_verdict spec_check_child(
@@ -133,7 +135,8 @@ enum spec_verdict spec_check_children(const struct child_spec *specs, size_t n_s
 /* Flags, children, and the supervisors below. */
 enum spec_verdict spec_check_supervisor(const struct supervisor_spec *spec, struct err *err);
 
-/* Told when the policy's last copy of a cookie is gone, once per cookie handed over. ctx is the tree's. */
+/* Told when the policy's last copy of a cookie is gone, once per cookie handed over. ctx is the
+ * tree's. */
 typedef void spec_release_fn(void *ctx, void *cookie);
 
 struct spec_owner {
@@ -157,9 +160,13 @@ struct spec {
 	char id[];
 };
 
-/* Copies of checked specs, with one reference; NULL when memory is out, and then no cookie was taken. */
+/* Copies of checked specs, with one reference; NULL when memory is out, and then no cookie was
+ * taken. */
 struct spec *spec_copy(const struct child_spec *spec, struct spec_owner owner);
 struct spec_group *spec_group_copy(const struct supervisor_spec *spec, struct spec_owner owner);
+
+/* For a copy made with an owner of zeros that turned out to be wanted. */
+void spec_group_set_owner(struct spec_group *group, struct spec_owner owner);
 
 struct spec *spec_ref(struct spec *spec);
 void spec_unref(struct spec *spec); /* NULL is allowed */

@@ -8,7 +8,8 @@ int timer_heap_reserve(struct timer_heap *heap)
 {
 	if (heap->reserved == heap->cap) {
 		size_t cap = heap->cap ? heap->cap * 2 : 32;
-		struct heap_timer **timers = realloc(heap->timers, cap * sizeof(struct heap_timer *));
+		struct heap_timer **timers =
+			realloc(heap->timers, cap * sizeof(struct heap_timer *));
 
 		if (!timers)
 			return -ERR_NO_MEMORY;
@@ -50,8 +51,7 @@ static void timer_heap_down(struct timer_heap *heap, struct heap_timer *timer, s
 	while (place * 2 <= heap->count) {
 		size_t below = place * 2;
 
-		if (below < heap->count &&
-			heap->timers[below]->at < heap->timers[below - 1]->at)
+		if (below < heap->count && heap->timers[below]->at < heap->timers[below - 1]->at)
 			below++;
 		if (heap->timers[below - 1]->at >= timer->at)
 			break;

@@ -1,6 +1,6 @@
 /*
- * Deadlines of one tree: a heap of timers that live inside what they belong to. Arming and disarming cost
- * O(log n) and never fail, because room is reserved when a timer's owner is made.
+ * Deadlines of one tree: a heap of timers that live inside what they belong to. Arming and
+ * disarming cost O(log n) and never fail, because room is reserved when a timer's owner is made.
  */
 #ifndef GATEHOUSE_TIMER_HEAP_H
 #define GATEHOUSE_TIMER_HEAP_H

@@ -1,6 +1,6 @@
 /*
- * The restart window: how many restarts lie within the last period (SUPERVISION.md F). Milliseconds of a clock
- * that never goes back; a restart counts while now - then <= period.
+ * The restart window: how many restarts lie within the last period (SUPERVISION.md F). Milliseconds
+ * of a clock that never goes back; a restart counts while now - then <= period.
  */
 #ifndef GATEHOUSE_WINDOW_H
 #define GATEHOUSE_WINDOW_H
@@ -22,8 +22,8 @@ void window_init(struct window *window, uint64_t intensity, uint64_t period_ms);
 void window_free(struct window *window);
 
 /*
- * One more restart at now. True if it is allowed, and then recorded. When memory for the record is out the oldest
- * restart is forgotten: too lenient is better than a node that ends because of it.
+ * One more restart at now. True if it is allowed, and then recorded. When memory for the record is
+ * out the oldest restart is forgotten: too lenient is better than a node that ends because of it.
  */
 bool window_add(struct window *window, uint64_t now);
 
