@@ -5,6 +5,7 @@
 #include "json_write.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,10 +31,22 @@ void log_init(const char *role)
 	log_reset_process(role);
 }
 
+/* In a pid namespace of its own a process would call itself 1; people look for what ps shows. */
+static pid_t visible_pid(void)
+{
+	char text[32];
+	ssize_t len = readlink("/proc/self", text, sizeof(text) - 1);
+
+	if (len <= 0)
+		return getpid();
+	text[len] = '\0';
+	return (pid_t)strtol(text, NULL, 10);
+}
+
 void log_reset_process(const char *role)
 {
 	logger.role = role;
-	logger.pid = getpid();
+	logger.pid = visible_pid();
 }
 
 void log_set_level(enum log_level level)

@@ -1,0 +1,268 @@
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Of 1000: a server goes before the node's own processes when memory is out. */
+#define SERVER_OOM_SCORE 500
+#define SHELL "/bin/sh"
+/* In the new process: the report stays next to the standard descriptors, everything else goes. */
+#define REPORT_FD 3
+
+/* --- finding the program -------------------------------------------------------------------- */
+
+static bool is_program(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return false;
+	if (!S_ISREG(st.st_mode)) {
+		errno = EISDIR;
+		return false;
+	}
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0;
+}
+
+static int find_at(const char *path, char **ret_program, struct err *err)
+{
+	if (!is_program(path))
+		return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_FORBIDDEN,
+			"cannot run '%s': %s", path, strerror(errno));
+	*ret_program = strdup(path);
+	return *ret_program ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for a path");
+}
+
+int spawn_find_program(const struct recipe *recipe, char **ret_program, struct err *err)
+{
+	const char *path = recipe_env(recipe, "PATH");
+	char *denied = NULL;
+	int r;
+
+	if (strchr(recipe->command, '/'))
+		return find_at(recipe->command, ret_program, err);
+	for (const char *p = path ? path : ""; *p;) {
+		size_t len = strcspn(p, ":");
+		char *candidate = NULL;
+
+		if (p[0] == '/' &&
+			asprintf(&candidate, "%.*s/%s", (int)len, p, recipe->command) < 0)
+			return err_set(err, ERR_NO_MEMORY, "no memory for a path");
+		if (candidate && is_program(candidate)) {
+			free(denied);
+			*ret_program = candidate;
+			return 0;
+		}
+		if (candidate && errno == EACCES && !denied)
+			denied = candidate;
+		else
+			free(candidate);
+		p += len;
+		p += *p == ':';
+	}
+	if (denied)
+		r = err_set(err, ERR_FORBIDDEN, "cannot run '%s': %s is not executable",
+			recipe->command, denied);
+	else
+		r = err_set(err, ERR_NOT_FOUND, "cannot run '%s': not found in PATH %s",
+			recipe->command, path && *path ? path : "(empty)");
+	free(denied);
+	return r;
+}
+
+/* --- in the new process --------------------------------------------------------------------- */
+
+static _Noreturn void fail(int report, const char *command, const char *what, const char *name)
+{
+	const char *reason = strerror(errno);
+	char text[ERR_DETAIL_MAX];
+	int len;
+
+	len = snprintf(text, sizeof(text), "cannot run '%s': %s%s%s%s", command, what,
+		what[0] ? " " : "", name, name[0] ? ": " : "");
+	if (len >= 0 && (size_t)len < sizeof(text))
+		snprintf(text + len, sizeof(text) - (size_t)len, "%s", reason);
+	/* less than PIPE_BUF: all or nothing; without it the reader sees the exit status */
+	_exit(write(report, text, strlen(text)) > 0 ? 127 : 126);
+}
+
+/* first, a copy of each of the strings, NULL. */
+static char **copy_strings(const char *first, const struct recipe_strings *strings)
+{
+	char **copy = calloc(strings->count + 2, sizeof(*copy));
+	const char *string = strings->first;
+	size_t n = 0;
+
+	if (copy && first)
+		copy[n++] = strdup(first);
+	for (size_t i = 0; copy && i < strings->count; i++, string = recipe_next(string))
+		copy[n++] = strdup(string);
+	for (size_t i = 0; copy && i < n; i++)
+		if (!copy[i])
+			return NULL;
+	return copy;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return;
+	n = write(fd, text, strlen(text));
+	(void)n; /* these are layers: what the system does not allow is done without */
+	close(fd);
+}
+
+static void limit_process(const struct spawn_order *order)
+{
+	const struct rlimit no_core = {0, 0};
+	char text[512];
+
+	setrlimit(RLIMIT_CORE, &no_core);
+	snprintf(text, sizeof(text), "%d", SERVER_OOM_SCORE);
+	write_file("/proc/self/oom_score_adj", text);
+	if (order->cgroup) {
+		snprintf(text, sizeof(text), "%s/cgroup.procs", order->cgroup);
+		write_file(text, "0");
+	}
+}
+
+/* A program that looks itself up in /proc by getpid() would find another process there. */
+static void mount_proc(void)
+{
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return;
+	mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
+/* Returns the report's new number. */
+static int arrange_descriptors(const int *stdio, int report)
+{
+	int moved[3];
+
+	for (int i = 0; i < 3; i++)
+		moved[i] = fcntl(stdio[i], F_DUPFD_CLOEXEC, REPORT_FD + 1);
+	report = fcntl(report, F_DUPFD_CLOEXEC, REPORT_FD + 1);
+	for (int i = 0; i < 3; i++)
+		if (moved[i] < 0 || dup2(moved[i], i) < 0)
+			_exit(126);
+	if (report < 0 || dup3(report, REPORT_FD, O_CLOEXEC) < 0)
+		_exit(126);
+	close_range(REPORT_FD + 1, ~0u, 0);
+	return REPORT_FD;
+}
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* A script without a first line that names its interpreter is the shell's, as with execvp. */
+static void execute_script(const char *program, char **argv, char **envp)
+{
+	size_t argc = 0;
+	char **shell;
+
+	while (argv[argc])
+		argc++;
+	shell = calloc(argc + 2, sizeof(*shell));
+	if (!shell)
+		return;
+	shell[0] = (char *)(uintptr_t)SHELL;
+	shell[1] = (char *)(uintptr_t)program;
+	memcpy(shell + 2, argv + 1, (argc - 1) * sizeof(*shell));
+	execve(SHELL, shell, envp);
+}
+
+static _Noreturn void execute(
+	const struct spawn_order *order, const char *folder, char **argv, char **envp, int report)
+{
+	if (chdir(folder) < 0)
+		fail(report, argv[0], "cannot enter its folder", folder);
+	execve(order->program, argv, envp);
+	if (errno == ENOEXEC)
+		execute_script(order->program, argv, envp);
+	if (errno == ENOENT && access(order->program, F_OK) == 0)
+		fail(report, argv[0], "the interpreter of", order->program);
+	fail(report, argv[0], "", "");
+}
+
+static _Noreturn void become_server(const struct spawn_order *order, pid_t keeper, int report)
+{
+	char **argv, **envp, *folder;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != keeper)
+		_exit(126);
+	argv = copy_strings(order->recipe.command, &order->recipe.args);
+	envp = copy_strings(NULL, &order->recipe.env);
+	folder = strdup(order->recipe.folder);
+	if (!argv || !envp || !folder) {
+		errno = ENOMEM;
+		fail(report, order->recipe.command, "", "");
+	}
+	/* with the other servers' secrets gone, this process may be looked into: its own files in
+	 * /proc are writable only then */
+	recipes_free(order->recipes);
+	prctl(PR_SET_DUMPABLE, 1);
+	setsid();
+	limit_process(order);
+	report = arrange_descriptors(order->stdio, report);
+	if (order->namespaced)
+		mount_proc();
+	reset_signals();
+	execute(order, folder, argv, envp, report);
+}
+
+/* --- in the keeper -------------------------------------------------------------------------- */
+
+int spawn_server(const struct spawn_order *order, pid_t *ret_pid, int *ret_report, struct err *err)
+{
+	pid_t keeper = getpid(), pid;
+	int report[2], r;
+
+	if (pipe2(report, O_CLOEXEC | O_NONBLOCK) < 0)
+		return err_set_errno(err, "cannot run '%s': no pipe", order->recipe.command);
+	pid = fork();
+	if (pid == 0)
+		become_server(order, keeper, report[1]);
+	close(report[1]);
+	if (pid < 0) {
+		r = err_set_errno(err, "cannot run '%s': no process", order->recipe.command);
+		close(report[0]);
+		return r;
+	}
+	*ret_pid = pid;
+	*ret_report = report[0];
+	return 0;
+}
+
+int spawn_read_report(int report, struct err *err)
+{
+	char text[ERR_DETAIL_MAX];
+	ssize_t n;
+
+	do
+		n = read(report, text, sizeof(text));
+	while (n < 0 && errno == EINTR);
+	if (n > 0)
+		return err_set(err, ERR_SYSTEM, "%.*s", (int)n, text);
+	return n < 0 && errno == EAGAIN ? -ERR_AGAIN : 0;
+}
