@@ -1,0 +1,132 @@
+/* Exposed names: made by rule, resolved by table, never by splitting (PROTOCOL 21). */
+#include "hash.h"
+#include "merge_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SLOTS_FIRST 1024u
+#define HASH_DIGITS 8u
+
+static bool legal(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '_' || c == '-';
+}
+
+/* Append as far as there is room, illegal bytes as '_'. True if nothing had to be changed or cut.
+ */
+static bool name_append(char *name, size_t *len, size_t max, struct span part)
+{
+	bool plain = true;
+
+	for (size_t i = 0; i < part.len; i++) {
+		if (*len == max)
+			return false;
+		plain &= legal(part.p[i]);
+		name[(*len)++] = legal(part.p[i]) ? part.p[i] : '_';
+	}
+	return plain;
+}
+
+bool merge_names_make(
+	struct span server, struct span name, unsigned attempt, char ret_name[MERGE_NAME_MAX + 1])
+{
+	size_t len = 0, max = attempt == 0 ? MERGE_NAME_MAX : MERGE_NAME_MAX - HASH_DIGITS - 1;
+	bool plain = name_append(ret_name, &len, max, server);
+	uint64_t hash;
+
+	plain &= name_append(ret_name, &len, max, SPAN_LIT("__"));
+	plain &= name_append(ret_name, &len, max, name);
+	ret_name[len] = '\0';
+	if (attempt == 0 && plain)
+		return false;
+	if (len > MERGE_NAME_MAX - HASH_DIGITS - 1)
+		len = MERGE_NAME_MAX - HASH_DIGITS - 1;
+	/* The hash is over both names apart, so that what was cut or replaced still tells. */
+	hash = hash64(name.p, name.len, hash64(server.p, server.len, attempt ? attempt - 1 : 0));
+	snprintf(ret_name + len, HASH_DIGITS + 2, "_%08x", (uint32_t)(hash ^ hash >> 32));
+	return true;
+}
+
+static uint64_t name_hash(enum catalogue_kind kind, struct span name)
+{
+	return hash64(name.p, name.len, kind);
+}
+
+bool merge_names_next(const struct merge *merge, enum catalogue_kind kind, struct span name,
+	uint32_t *slot, uint32_t *ret_item)
+{
+	uint32_t mask = merge->slots_len - 1;
+	uint32_t i;
+
+	if (merge->slots_len == 0)
+		return false;
+	i = *ret_item == UINT32_MAX ? (uint32_t)name_hash(kind, name) & mask : (*slot + 1) & mask;
+	for (; merge->slots[i]; i = (i + 1) & mask) {
+		const struct catalogue_item *item = &merge->items[merge->slots[i] - 1];
+
+		if (item->kind == kind && span_equal(item->name, name)) {
+			*slot = i;
+			*ret_item = merge->slots[i] - 1;
+			return true;
+		}
+	}
+	return false;
+}
+
+static void slot_fill(struct merge *merge, uint32_t number)
+{
+	const struct catalogue_item *item = &merge->items[number];
+	uint32_t mask = merge->slots_len - 1;
+	uint32_t i = (uint32_t)name_hash(item->kind, item->name) & mask;
+
+	while (merge->slots[i])
+		i = (i + 1) & mask;
+	merge->slots[i] = number + 1;
+}
+
+int merge_names_add(struct merge *merge, uint32_t number)
+{
+	uint32_t *slots;
+
+	/* At most half full, so that a search always meets an empty slot. */
+	if ((number + 1) * 2 > merge->slots_len) {
+		uint32_t len = merge->slots_len ? merge->slots_len * 2 : SLOTS_FIRST;
+
+		slots = calloc(len, sizeof(*slots));
+		if (!slots)
+			return err_set(merge->err, ERR_NO_MEMORY, "merging names");
+		free(merge->slots);
+		merge->slots = slots;
+		merge->slots_len = len;
+		for (uint32_t i = 0; i < number; i++)
+			slot_fill(merge, i);
+	}
+	slot_fill(merge, number);
+	return 0;
+}
+
+bool merge_glob(const char *pattern, struct span text)
+{
+	const char *star = NULL;
+	size_t i = 0, resume = 0;
+
+	while (i < text.len) {
+		if (*pattern == '*') {
+			star = pattern++;
+			resume = i;
+		} else if (*pattern == '?' || (*pattern && *pattern == text.p[i])) {
+			pattern++;
+			i++;
+		} else if (star) {
+			pattern = star + 1;
+			i = ++resume;
+		} else {
+			return false;
+		}
+	}
+	while (*pattern == '*')
+		pattern++;
+	return *pattern == '\0';
+}
