@@ -63,9 +63,9 @@ int http_conn_begin(struct http_conn *conn, unsigned status, const struct http1_
 int http_conn_write(struct http_conn *conn, struct span data);
 
 /*
- * The answer is complete; the next request may come before this returns. If a given length was not
- * reached, the connection is closed: the client must not take a cut answer for a whole one. Returns
- * 0 or -ERR_CLOSED.
+ * The answer is complete; the next request comes at the end of this turn of the loop. If a given
+ * length was not reached, the connection is closed: the client must not take a cut answer for a
+ * whole one. Returns 0 or -ERR_CLOSED.
  */
 int http_conn_end(struct http_conn *conn);
 

@@ -96,7 +96,10 @@ int http_server_new(struct event_base *base, const struct http_limits *limits,
  * accepted. */
 void http_server_free(struct http_server *server);
 
-/* New limits for requests that begin from now on. */
+/*
+ * New limits. Those of a head (head, target, headers) hold for connections accepted from now on,
+ * times from the next start of a timer on.
+ */
 int http_server_set_limits(
 	struct http_server *server, const struct http_limits *limits, struct err *err);
 
