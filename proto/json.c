@@ -122,9 +122,32 @@ static bool scan_escape(struct scan *s)
 	}
 }
 
-static bool scan_utf8(struct scan *s, unsigned n)
+/* Length of a valid sequence of two or three bytes at p, which has four; 0 for anything else. */
+static unsigned utf8_common(const char *p)
 {
-	if (!utf8_rest_valid(s->p, s->end, n))
+	uint32_t v = json_load4(p);
+
+	/* 1110xxxx 10xxxxxx 10xxxxxx, not overlong (e0 8x, e0 9x), not a surrogate (ed ax, ed bx).
+	 */
+	if ((v & 0xc0c0f0) == 0x8080e0 && (v & 0x200f) != 0 && (v & 0x200f) != 0x200d)
+		return 3;
+	/* 110xxxxx 10xxxxxx, not overlong (c0, c1). */
+	if ((v & 0xc0e0) == 0x80c0 && (v & 0x1e) != 0)
+		return 2;
+	return 0;
+}
+
+/* A run of text in another script: one sequence at least. */
+static bool scan_utf8(struct scan *s)
+{
+	unsigned n;
+
+	while (s->end - s->p >= 4 && (n = utf8_common(s->p)) > 0)
+		s->p += n;
+	if (s->p >= s->end || string_class[(unsigned char)*s->p] < LEAD2)
+		return true;
+	n = string_class[(unsigned char)*s->p] - LEAD2 + 2u;
+	if (n > 4 || !utf8_rest_valid(s->p, s->end, n))
 		return fail(s, s->p, "valid UTF-8");
 	s->p += n;
 	return true;
@@ -149,12 +172,8 @@ static bool scan_string(struct scan *s)
 		case LEAD2:
 		case LEAD3:
 		case LEAD4:
-			/* Text in another script comes in runs: stay here while it lasts. */
-			do {
-				if (!scan_utf8(s, string_class[(unsigned char)*s->p] - LEAD2 + 2u))
-					return false;
-			} while (s->p < s->end && string_class[(unsigned char)*s->p] >= LEAD2 &&
-				 string_class[(unsigned char)*s->p] <= LEAD4);
+			if (!scan_utf8(s))
+				return false;
 			break;
 		case CONTROL:
 			return fail(s, s->p, "a character above 0x1f in a string");

@@ -29,6 +29,17 @@ static inline uint64_t json_load8(const char *p)
 	return v;
 }
 
+static inline uint32_t json_load4(const char *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+	v = __builtin_bswap32(v);
+#endif
+	return v;
+}
+
 /* From p, the first quote or backslash; end if there is none. */
 static inline const char *json_skip_to_quote(const char *p, const char *end)
 {

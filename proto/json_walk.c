@@ -193,30 +193,6 @@ struct span json_path(struct span value, ...)
 	return value;
 }
 
-size_t json_object_get_many(struct span object, struct json_field *fields, size_t n)
-{
-	struct json_iter iter = json_iter(object);
-	struct span key, value;
-	size_t members = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		fields[i].value = SPAN_NONE;
-		fields[i].count = 0;
-	}
-	if (json_type(object) != JSON_OBJECT)
-		return 0;
-	for (; json_iter_member(&iter, &key, &value); members++) {
-		for (size_t i = 0; i < n; i++) {
-			if (!json_equal_string(key, fields[i].key))
-				continue;
-			if (fields[i].count++ == 0)
-				fields[i].value = value;
-			break;
-		}
-	}
-	return members;
-}
-
 /* Without its quotes; SPAN_NONE if it is not a whole string. */
 static struct span string_inner(struct span value)
 {
@@ -379,6 +355,40 @@ bool json_equal_string(struct span value, struct span text)
 	if (!memchr(raw.p, '\\', raw.len))
 		return span_equal(raw, text);
 	return escaped_equal(raw, text);
+}
+
+/* The field that key names; NULL if none does. Most keys are plain: they are compared without
+ * decoding. */
+static struct json_field *find_field(struct span key, struct json_field *fields, size_t n)
+{
+	struct span raw = string_inner(key);
+	bool plain = raw.p && (raw.len == 0 || !memchr(raw.p, '\\', raw.len));
+
+	for (size_t i = 0; i < n; i++)
+		if (plain ? span_equal(raw, fields[i].key) : json_equal_string(key, fields[i].key))
+			return &fields[i];
+	return NULL;
+}
+
+size_t json_object_get_many(struct span object, struct json_field *fields, size_t n)
+{
+	struct json_iter iter = json_iter(object);
+	struct json_field *field;
+	struct span key, value;
+	size_t members = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		fields[i].value = SPAN_NONE;
+		fields[i].count = 0;
+	}
+	if (json_type(object) != JSON_OBJECT)
+		return 0;
+	for (; json_iter_member(&iter, &key, &value); members++) {
+		field = find_field(key, fields, n);
+		if (field && field->count++ == 0)
+			field->value = value;
+	}
+	return members;
 }
 
 bool json_equal_scalar(struct span a, struct span b)

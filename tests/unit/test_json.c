@@ -156,6 +156,63 @@ START_TEST(test_check_every_byte)
 }
 END_TEST
 
+/* RFC 3629, by the code point: the plain reading that the fast one must agree with. */
+static bool utf8_valid(const unsigned char *p, size_t n)
+{
+	static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
+
+	while (n > 0) {
+		unsigned len = p[0] < 0x80   ? 1
+			       : p[0] < 0xc0 ? 0
+			       : p[0] < 0xe0 ? 2
+			       : p[0] < 0xf0 ? 3
+			       : p[0] < 0xf8 ? 4
+					     : 0;
+		unsigned c = len > 1 ? p[0] & (0x7fu >> len) : p[0];
+
+		if (len == 0 || len > n)
+			return false;
+		for (unsigned i = 1; i < len; i++) {
+			if ((p[i] & 0xc0) != 0x80)
+				return false;
+			c = c << 6 | (p[i] & 0x3f);
+		}
+		if (c < least[len] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+			return false;
+		p += len;
+		n -= len;
+	}
+	return true;
+}
+
+/* Sequences with every first and second byte and the third and fourth at the edges, at the end of a
+ * text and before more. */
+START_TEST(test_check_utf8)
+{
+	static const unsigned char edges[] = {
+		'a', 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xff};
+	char text[12] = "\"....aaaaa\"";
+
+	for (int first = 0x80; first < 256; first++) {
+		for (int second = 0x5d; second < 256; second++) {
+			for (size_t i = 0; i < sizeof(edges) * sizeof(edges); i++) {
+				const unsigned char bytes[] = {(unsigned char)first,
+					(unsigned char)second, edges[i / sizeof(edges)],
+					edges[i % sizeof(edges)]};
+				bool valid = utf8_valid(bytes, 4);
+
+				memcpy(text + 1, bytes, 4);
+				text[5] = 'a';
+				ck_assert_int_eq(
+					json_check(span_of(text, 11), 1, NULL) == 0, valid);
+				text[5] = '"';
+				ck_assert_int_eq(json_check(span_of(text, 6), 1, NULL) == 0, valid);
+			}
+		}
+	}
+}
+END_TEST
+
 #define OBJECT \
 	" { \"a\" : 1 , " \
 	"\"b\":\"x\\\"}\",\"c\":[1,[2,\"]\"],{}],\"d\":{\"e\":{\"f\":true}},\"\\u0061\":2,\"\":" \
@@ -500,6 +557,8 @@ int main(void)
 	tcase_add_test(check, test_check_mixed_depth);
 	tcase_add_test(check, test_check_hostile_depth);
 	tcase_add_test(check, test_check_every_byte);
+	tcase_add_test(check, test_check_utf8);
+	tcase_set_timeout(check, 60);
 	tcase_add_test(walk, test_object_get);
 	tcase_add_test(walk, test_object_get_many);
 	tcase_add_test(walk, test_types);
