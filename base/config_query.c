@@ -1,0 +1,55 @@
+/* Questions to a configuration that was loaded. */
+#include "config_internal.h"
+
+const struct config_server *config_find_server(const struct config *config, const char *name)
+{
+	for (size_t i = 0; i < config->server_count; i++)
+		if (strcmp(config->servers[i].name, name) == 0)
+			return &config->servers[i];
+	return NULL;
+}
+
+/* Back up to the last star only: linear in the name for each star, never exponential. */
+bool config_match(const char *pattern, struct span name)
+{
+	const char *star = NULL;
+	size_t i = 0, resume = 0;
+
+	while (i < name.len) {
+		if (*pattern == '*') {
+			star = pattern++;
+			resume = i;
+		} else if (*pattern && (*pattern == '?' || *pattern == name.p[i])) {
+			pattern++;
+			i++;
+		} else if (star) {
+			pattern = star + 1;
+			i = ++resume;
+		} else {
+			return false;
+		}
+	}
+	while (*pattern == '*')
+		pattern++;
+	return *pattern == '\0';
+}
+
+static bool list_matches(const struct config_list *list, struct span name)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (config_match(list->items[i].p, name))
+			return true;
+	return false;
+}
+
+bool config_offers_tool(const struct config_server *server, struct span name)
+{
+	if (server->tools_include.count > 0 && !list_matches(&server->tools_include, name))
+		return false;
+	return !list_matches(&server->tools_exclude, name);
+}
+
+bool config_tool_idempotent(const struct config_server *server, struct span name)
+{
+	return list_matches(&server->idempotent, name);
+}
