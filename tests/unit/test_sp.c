@@ -918,11 +918,15 @@ END_TEST
 /* A peer that only stopped reading: no end of file comes, and still closed is called. */
 START_TEST(test_broken_write_only)
 {
+	bool after_reading = _i == 1;
 	int fd = open_raw(&pair0);
 
 	raw_hello(fd, SP_PAIR0);
 	raw_text(fd, "one");
+	if (after_reading)
+		until_count(&near, 1);
 	shutdown(fd, SHUT_RD);
+	ck_assert_int_eq(send_text(&near, SP_DATA, "unheard"), 0);
 	until_closed(&near, -ERR_CLOSED);
 	ck_assert_uint_eq(near.count, 1);
 	close(fd);
@@ -1072,7 +1076,7 @@ END_TEST
 /* After a large message has passed, an idle endpoint holds its own record and nothing else. */
 START_TEST(test_idle_memory)
 {
-	enum { ENDS = 200, LEN = 65536 };
+	enum { ENDS = 200, LEN = 200000 }; /* longer than one read */
 	static struct end ends[2];
 	struct sp *sps[ENDS][2];
 	char *body = body_make(LEN);
@@ -1130,7 +1134,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, test_drain_inside);
 	tcase_add_test(tc, test_drain_other);
 	tcase_add_test(tc, test_reset);
-	tcase_add_test(tc, test_broken_write_only);
+	tcase_add_loop_test(tc, test_broken_write_only, 0, 2);
 	tcase_add_test(tc, test_pause);
 	tcase_add_test(tc, test_pause_broken);
 	tcase_add_loop_test(tc, test_free_in_message, 0, COUNT(frees));
