@@ -165,20 +165,22 @@ static bool item_right(const struct catalogue *catalogue, const struct file_item
 	       ref_within(item->output_schema, item->json);
 }
 
+/* Strictly sorted by name, then number: so every item of the kind stands there, and once. */
 static bool index_right(const struct catalogue *catalogue, struct kind_range range)
 {
-	struct span before = SPAN_NONE;
-
 	for (uint32_t i = range.first; i < range.first + range.count; i++) {
-		uint32_t item = catalogue->index[i];
-		struct span name;
+		uint32_t item = catalogue->index[i], before;
+		int c;
 
 		if (item < range.first || item - range.first >= range.count)
 			return false;
-		name = text(catalogue, catalogue->items[item].name);
-		if (span_compare(before, name) > 0)
+		if (i == range.first)
+			continue;
+		before = catalogue->index[i - 1];
+		c = span_compare(text(catalogue, catalogue->items[before].name),
+			text(catalogue, catalogue->items[item].name));
+		if (c > 0 || (c == 0 && before >= item))
 			return false;
-		before = name;
 	}
 	return true;
 }
