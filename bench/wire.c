@@ -65,7 +65,7 @@ static struct span trim(const char *from, const char *to)
 
 enum wire_state wire_read_head(struct span bytes, struct wire_head *ret_head)
 {
-	const char *end = bytes.len ? memmem(bytes.p, bytes.len, "\r\n\r\n", 4) : NULL;
+	const char *end = bytes.p ? memmem(bytes.p, bytes.len, "\r\n\r\n", 4) : NULL;
 	if (!end)
 		return WIRE_MORE;
 	struct wire_head head = {.length = -1, .size = (size_t)(end + 4 - bytes.p)};
