@@ -77,29 +77,31 @@ static void notice_unused(
 				*paths, config_type_name(server->type));
 }
 
-static void check_reach(struct config_loader *l, const struct config_server *server)
+/* clean: nothing was wrong with any one setting of it, so what is empty was never there. */
+static void check_reach(struct config_loader *l, const struct config_server *server, bool clean)
 {
 	static const char *const of_stdio[] = {"args", "env", "envFile", "cwd", "stderr", NULL};
 	static const char *const of_remote[] = {"headers", NULL};
 	bool stdio = server->type == CONFIG_TYPE_STDIO;
+	bool command = server->command.p[0] != '\0', url = server->url.p[0] != '\0';
 
-	if (given(server, "command") && given(server, "url"))
+	if (command && url)
 		report(l, server_line(server, "url"),
 			"mcpServers.%s: found command and url, expected one of them",
 			server->title);
-	else if (!given(server, "command") && !given(server, "url"))
+	else if (!command && !url && clean && !server->disabled)
 		report(l, server->line,
 			"mcpServers.%s: found neither command nor url, expected one of them",
 			server->title);
-	else if (stdio && !given(server, "command"))
+	else if (stdio && url)
 		report(l, server_line(server, "type"),
 			"mcpServers.%s.type: found stdio with a url, expected a command",
 			server->title);
-	else if (!stdio && !given(server, "url"))
+	else if (!stdio && command)
 		report(l, server_line(server, "type"),
 			"mcpServers.%s.type: found %s with a command, expected a url",
 			server->title, config_type_name(server->type));
-	else
+	else if (clean)
 		notice_unused(l, server, stdio ? of_remote : of_stdio);
 }
 
@@ -173,14 +175,11 @@ static void settle_paths(struct config_loader *l, struct config_server *server)
 		server->command.p = loader_path(l, server->command.p);
 }
 
-void config_check_server(struct config_loader *l, struct config_server *server)
+void config_check_server(struct config_loader *l, struct config_server *server, bool clean)
 {
 	settle_type(server);
 	settle_paths(l, server);
-	check_reach(l, server);
-	if (given(server, "command") && !server->command.p[0] && !server->disabled)
-		report(l, server_line(server, "command"),
-			"mcpServers.%s.command: found \"\", expected a program", server->title);
+	check_reach(l, server, clean);
 	/* what is empty was told already, or belongs to a disabled server */
 	if (server->url.p[0])
 		check_url(l, server);

@@ -160,7 +160,8 @@ bool config_host_port(
 	struct config_loader *l, const char *text, const char **ret_host, uint16_t *ret_port);
 /* What rows alone cannot check. (config_check.c) */
 void config_check(struct config_loader *l);
-void config_check_server(struct config_loader *l, struct config_server *server);
+/* One server, after its rows were read; clean: without a mistake. */
+void config_check_server(struct config_loader *l, struct config_server *server, bool clean);
 
 /* ---- walking rows as a tree (config_rows.c) ---- */
 

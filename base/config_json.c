@@ -243,11 +243,15 @@ int config_read_json(struct span json, struct config **ret_config, struct err *e
 {
 	struct config_report report;
 	struct config_loader l = {.report = &report, .raw = true, .workspace = "", .home = ""};
-	cJSON *tree = json.len > 0 ? cJSON_ParseWithLength(json.p, json.len) : NULL;
+	const char *end = NULL;
+	cJSON *tree =
+		json.len > 0 ? cJSON_ParseWithLengthOpts(json.p, json.len, &end, false) : NULL;
 	int r;
 
-	if (!tree)
+	if (!tree || end != json.p + json.len) {
+		cJSON_Delete(tree);
 		return err_set(err, ERR_CONFIG, "the configuration is not JSON");
+	}
 	config_report_init(&report);
 	l.config = config_new_default("/");
 	if (l.config) {

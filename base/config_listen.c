@@ -99,7 +99,8 @@ static bool no_other_key(struct config_loader *l, void *base, const struct yaml_
 	return false;
 }
 
-static void read_one(
+/* false: it is no listener, which is told. */
+static bool read_one(
 	struct config_loader *l, struct config_listen *listen, const struct yaml_node *node)
 {
 	char found[64];
@@ -112,13 +113,18 @@ static void read_one(
 	else
 		config_read_value(l, &config_listen_section,
 			config_row_find(&config_listen_section, "url"), listen, "listen", node);
-	if (!listen->url.p[0] && node->kind == YAML_KIND_MAP && !yaml_tree_get(node, "url"))
-		loader_error(l, node, "listen: found a map without url, expected one");
-	else if (listen->url.p[0] && !config_listen_resolve(l, listen, &why))
-		loader_error(l, node, "listen: found %s, %s",
-			node->kind == YAML_KIND_MAP ? listen->url.p
-						    : loader_found(node, found, sizeof(found)),
-			why);
+	if (!listen->url.p[0]) {
+		if (node->kind == YAML_KIND_MAP && !yaml_tree_get(node, "url"))
+			loader_error(l, node, "listen: found a map without url, expected one");
+		return false;
+	}
+	if (config_listen_resolve(l, listen, &why))
+		return true;
+	loader_error(l, node, "listen: found %s, %s",
+		node->kind == YAML_KIND_MAP ? listen->url.p
+					    : loader_found(node, found, sizeof(found)),
+		why);
+	return false;
 }
 
 static bool same_place(const struct config_listen *a, const struct config_listen *b)
@@ -134,8 +140,7 @@ static void append(struct config_loader *l, const struct yaml_node *node)
 {
 	struct config_listen *listen = &l->config->listen[l->config->listen_count];
 
-	read_one(l, listen, node);
-	if (!listen->url.p[0])
+	if (!read_one(l, listen, node))
 		return;
 	for (size_t i = 0; i < l->config->listen_count; i++)
 		if (same_place(&l->config->listen[i], listen)) {

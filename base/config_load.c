@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -34,7 +33,7 @@ const char *loader_path(struct config_loader *l, const char *path)
 		return path;
 	while (path[0] == '.' && path[1] == '/')
 		path += 2;
-	buf_init(&joined, CONFIG_MAX_STRING + PATH_MAX);
+	buf_init(&joined, 2 * CONFIG_MAX_STRING);
 	l->no_memory |= buf_printf(&joined, "%s/%s", strcmp(dir, "/") == 0 ? "" : dir, path) < 0;
 	ret = loader_strdup(l, buf_span(&joined));
 	buf_free(&joined);
@@ -140,7 +139,8 @@ static bool other_root_key(struct config_loader *l, void *base, const struct yam
 			root_keys[i].read(l, value);
 			return true;
 		}
-	if (l->json && !strchr(path, '.') && !config_row_is_group(&config_settings, path) &&
+	if (l->json && strcmp(key->text.p, path) == 0 &&
+		!config_row_is_group(&config_settings, path) &&
 		!config_row_nearest(&config_settings, path) && !near_root_key(path)) {
 		loader_notice(l, key, "%.60s: ignored: not a setting of this program", path);
 		return true;

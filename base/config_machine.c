@@ -18,9 +18,10 @@
 	(160 << 10) /* an idle session worker, kernel memory included: 96 to 140 KB measured */
 #define UPSTREAM_MEMORY (4 << 20)
 #define KEEPER_MEMORY (256 << 10)
-#define SERVER_MEMORY (64 << 20) /* a server of the usual kind, an interpreter with its libraries \
-				  */
-#define DESCRIPTORS_SPARE 64     /* of a gateway: listeners, links, databases, log */
+#define SERVER_MEMORY \
+	(64 << 20)           /* a server of the usual kind, an interpreter with its libraries \
+			      */
+#define DESCRIPTORS_SPARE 64 /* of a gateway: listeners, links, databases, log */
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

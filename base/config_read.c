@@ -35,9 +35,13 @@ const char *loader_found(const struct yaml_node *node, char *out, size_t size)
 	return out;
 }
 
+/* "label.path", cut where a key is longer than any known one. */
 static const char *join(const char *label, const char *path, char *out, size_t size)
 {
-	snprintf(out, size, "%s%s%s", label, label[0] && path[0] ? "." : "", path);
+	int len = snprintf(out, size, "%s%s%s", label, label[0] && path[0] ? "." : "", path);
+
+	if (len < 0)
+		out[0] = '\0';
 	return out;
 }
 

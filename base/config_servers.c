@@ -161,6 +161,7 @@ static void read_server(
 {
 	struct config_server *server = &l->config->servers[l->config->server_count];
 	char label[128], found[64];
+	size_t errors = l->report->errors;
 	bool known_name = name_server(l, server, key);
 
 	server->line = key->line;
@@ -174,7 +175,7 @@ static void read_server(
 	l->lenient = is_disabled(node);
 	config_read_map(l, &config_server_section, server, label, node, other_key);
 	if (!l->raw)
-		config_check_server(l, server);
+		config_check_server(l, server, l->report->errors == errors);
 	l->lenient = false;
 	if (known_name)
 		l->config->server_count++;
