@@ -357,6 +357,14 @@ void process_exit(struct process *process, int status, const char *reason)
 	event_base_loopbreak(process->base);
 }
 
+void process_abandon(struct process *process)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* a copy of the parent's epoll descriptor would watch the parent's sockets */
+	event_reinit(process->base);
+	event_base_loopbreak(process->base);
+}
+
 bool process_stopping(const struct process *process)
 {
 	return process->stopping;

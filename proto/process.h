@@ -51,6 +51,12 @@ int process_main(const struct process_role *role);
  * were the parent's. */
 int process_run(const struct process_role *role, int root_fd);
 
+/*
+ * In a freshly forked child: leave the loop inherited from the parent without a word to the root. process_main returns in the
+ * child, with the parent's descriptors closed; the child then calls process_run.
+ */
+void process_abandon(struct process *process);
+
 /* The answer to process_open_link: link is NULL when it was refused, and err says why. */
 typedef void process_link_fn(
 	struct process *process, struct link *link, const struct err *err, void *arg);

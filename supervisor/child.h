@@ -34,6 +34,7 @@ struct child {
 	uint64_t born_ms;
 	uint64_t parent;    /* instance this one works for (a keeper's upstream worker), or 0 */
 	uint32_t stream;    /* of the request that asked for it */
+	bool said_ready;
 	bool handed;        /* a worker: given to the session manager */
 	pid_t server_pid;   /* a keeper: its server's */
 	char reason[128];   /* what it said before it left (EXIT_REASON) */

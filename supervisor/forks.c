@@ -128,6 +128,8 @@ void node_on_forked(struct link *link, const struct message *msg, void *arg)
 		child_failed(child);
 		tree_child_start_failed(node->tree, clock_ms(), forked->instance, err_text(&err));
 		node_turn(node);
+	} else if (child->said_ready) {
+		node_child_ready(child);
 	}
 }
 
@@ -230,6 +232,8 @@ void node_on_launched(struct link *link, const struct message *msg, void *arg)
 		link_send(upstream->link, MSG_SERVER_SPAWNED, keeper->stream, &spawned, SPAN_NONE,
 			msg->fds + 1) < 0)
 		child_kill(keeper);
+	else if (keeper->said_ready)
+		node_child_ready(keeper);
 }
 
 void node_on_server_stop(struct link *link, const struct message *msg, void *arg)

@@ -68,6 +68,8 @@ struct program {
 void node_turn(struct node *node);
 /* Tell a child its START and what else its role is born with. */
 void node_introduce(struct node *node, struct child *child);
+/* A child said READY, or one that had said it before is now known to be made. */
+void node_child_ready(struct child *child);
 /* Begin to stop; exit status when all are gone. */
 void node_stop(struct node *node, int exit_status);
 extern const struct link_handlers node_child_handlers;

@@ -248,13 +248,12 @@ void node_stop(struct node *node, int exit_status)
 /* --- what children say
  * -------------------------------------------------------------------------------------------- */
 
-static void on_child_ready(struct link *link, const struct message *msg, void *arg)
+void node_child_ready(struct child *child)
 {
-	struct child *child = arg;
 	struct node *node = child_node(child);
 
-	(void)link;
-	(void)msg;
+	child->said_ready = true;
+	/* a forked child may speak before its maker does: then child_made is awaited */
 	if (child->state != CHILD_STARTING)
 		return;
 	child->state = CHILD_RUNNING;
@@ -262,6 +261,13 @@ static void on_child_ready(struct link *link, const struct message *msg, void *a
 		node_server_ready(node, child->name);
 	tree_child_ready(node->tree, clock_ms(), child->instance, 0);
 	node_turn(node);
+}
+
+static void on_child_ready(struct link *link, const struct message *msg, void *arg)
+{
+	(void)link;
+	(void)msg;
+	node_child_ready(arg);
 }
 
 static void on_exit_reason(struct link *link, const struct message *msg, void *arg)

@@ -1,0 +1,411 @@
+#include "servers.h"
+#include "asks.h"
+#include "clock.h"
+#include "json_write.h"
+#include "log.h"
+#include "router.h"
+#include "worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define RETRY_MS 50u
+/* How long calls wait for an upstream worker that is not there. */
+#define WAIT_MS 5000u
+#define TRIES_MAX 3u
+
+struct server *server_find(struct worker *worker, struct span name)
+{
+	struct server *server;
+
+	HASH_FIND(hh, worker->servers, name.p, name.len, server);
+	return server;
+}
+
+static struct server *server_get(struct worker *worker, struct span name)
+{
+	struct server *server = server_find(worker, name);
+
+	if (server || name.len > LIMIT_SERVER_NAME)
+		return server;
+	server = calloc(1, sizeof(*server));
+	if (!server)
+		return NULL;
+	snprintf(server->name, sizeof(server->name), "%.*s", SPAN_ARG(name));
+	server->worker = worker;
+	HASH_ADD(hh, worker->servers, name[0], name.len, server);
+	return server;
+}
+
+/* --- sending ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * Before a call that must not run twice leaves this process, the gateway has it in writing. False: its link takes no more
+ * at the moment.
+ */
+static bool gateway_knows(const struct request *request)
+{
+	const struct msg_exchange_forwarded fields = {.safe = 0};
+	const struct exchange *exchange = request->exchange;
+
+	if (request->safe || !exchange || !exchange->gateway)
+		return true;
+	return link_post(exchange->gateway, MSG_EXCHANGE_FORWARDED, exchange->number, &fields) == 0 &&
+	       link_flush(exchange->gateway);
+}
+
+static void fail(struct request *request, enum err_code code, const char *text, unsigned executed)
+{
+	struct reply reply = {.kind = 2, .executed = executed};
+
+	err_set(&reply.err, code, "%s: %s", request->server->name, text);
+	request_reply(request, &reply);
+}
+
+static void send_call(struct server *server, struct request *request)
+{
+	uint64_t now = clock_ms();
+	struct msg_call fields = {
+		.method = mcp_method_info(request->method)->name,
+		.name = request->name,
+		.timeout_ms = request->deadline_ms > now ? request->deadline_ms - now : 1,
+		.safe = request->safe,
+		.progress = request->token.len > 0,
+	};
+	int r;
+
+	if (!gateway_knows(request))
+		return;
+	request->call = link_stream(server->link);
+	request->tries++;
+	r = link_send(server->link, MSG_CALL, request->call, &fields, span_of(request->params, request->params_len), NULL);
+	if (r == -ERR_AGAIN) {
+		request->call = 0;
+	} else if (r < 0 && r != -ERR_CLOSED) {
+		request->call = 0;
+		fail(request, (enum err_code)-r, "the call cannot be handed over", 0);
+	}
+}
+
+static void send_waiting(struct server *server)
+{
+	struct request *request, *next;
+
+	DL_FOREACH_SAFE(server->worker->requests, request, next) {
+		if (request->server == server && request->call == 0 && !request->cancelled && server->link)
+			send_call(server, request);
+	}
+}
+
+/* What a server process that starts anew must be told again. */
+static void write_subscriptions(const struct server *server, struct buf *out)
+{
+	const struct session_mark *mark;
+	bool first = true;
+
+	for (mark = server->worker->session.subscriptions; mark; mark = mark->hh.next) {
+		if (strcmp(mark->server, server->name) != 0)
+			continue;
+		if (!first)
+			buf_append_char(out, ',');
+		first = false;
+		json_write_string(out, span_of(mark->key, mark->hh.keylen));
+	}
+}
+
+static void attach(struct server *server)
+{
+	const struct session *session = &server->worker->session;
+	const struct msg_attach fields = {
+		.session = span_str(session->id),
+		.version = span_str(mcp_version_name(session->version)),
+		.log_level = span_str(session->log_level ? mcp_log_level_name(session->log_level) : ""),
+	};
+	struct buf who;
+
+	buf_init(&who, 1048576);
+	buf_printf(&who, "{\"capabilities\":%s,\"clientInfo\":%s,\"subscriptions\":[",
+		session->capabilities ? session->capabilities : "{}", session->client_info ? session->client_info : "{}");
+	write_subscriptions(server, &who);
+	buf_append_str(&who, "]}");
+	link_send(server->link, MSG_ATTACH, 0, &fields, buf_span(&who), NULL);
+	buf_free(&who);
+}
+
+static void on_link(struct process *process, struct link *link, const struct err *err, void *arg)
+{
+	struct server *server = arg;
+
+	(void)process;
+	server->opening = false;
+	if (!link) {
+		log_debug("server.no_link", err_text(err), KV_STR("server", server->name));
+		server->retry_ms = clock_ms() + RETRY_MS;
+		worker_tick_soon(server->worker);
+		return;
+	}
+	server->link = link;
+	server->since_ms = 0;
+	link_set_user(link, server);
+	attach(server);
+	send_waiting(server);
+}
+
+static void open_link(struct server *server)
+{
+	if (server->opening || server->link || clock_ms() < server->retry_ms)
+		return;
+	if (!server->since_ms)
+		server->since_ms = clock_ms();
+	server->opening = true;
+	if (process_open_link(server->worker->process, ROLE_UPSTREAM, server->name, 0, on_link, server) < 0)
+		server->opening = false;
+}
+
+int server_call(struct worker *worker, struct span name, struct request *request, struct span tool, struct span params,
+	uint32_t timeout_ms)
+{
+	struct server *server = server_get(worker, name);
+	char *copy = malloc(params.len + tool.len + 1);
+
+	if (!server || !copy) {
+		free(copy);
+		return -ERR_NO_MEMORY;
+	}
+	if (params.len)
+		memcpy(copy, params.p, params.len);
+	if (tool.len)
+		memcpy(copy + params.len, tool.p, tool.len);
+	free(request->params);
+	request->params = copy;
+	request->params_len = params.len;
+	request->name = span_of(copy + params.len, tool.len);
+	request->server = server;
+	request->call = 0;
+	request->forwarded = false;
+	request->tries = 0;
+	if (timeout_ms && clock_ms() + timeout_ms < request->deadline_ms)
+		request->deadline_ms = clock_ms() + timeout_ms;
+	if (request->exchange)
+		snprintf(request->exchange->outcome.server, sizeof(request->exchange->outcome.server), "%s", server->name);
+	if (server->link)
+		send_call(server, request);
+	else
+		open_link(server);
+	return 0;
+}
+
+void server_forget(struct request *request)
+{
+	request->server = NULL;
+	request->call = 0;
+}
+
+void server_cancel(struct request *request, struct span reason)
+{
+	struct server *server = request->server;
+
+	if (server && server->link && request->call)
+		link_send(server->link, MSG_CALL_CANCEL, request->call, NULL, reason.len > 4096 ? SPAN_NONE : reason, NULL);
+}
+
+void server_notify(struct worker *worker, struct server *server, struct span method, struct span params)
+{
+	const struct msg_client_note fields = {.method = method};
+	struct server *each;
+
+	for (each = worker->servers; each; each = each->hh.next)
+		if (each->link && (!server || server == each))
+			link_send(each->link, MSG_CLIENT_NOTE, 0, &fields, params, NULL);
+}
+
+static bool is_waited_for(const struct server *server)
+{
+	const struct request *request;
+
+	DL_FOREACH(server->worker->requests, request) {
+		if (request->server == server && request->call == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Too long without an upstream worker: whoever waits is told. One at a time, because an answer may change the list. */
+static bool give_up_one(struct server *server)
+{
+	struct request *request;
+
+	DL_FOREACH(server->worker->requests, request) {
+		if (request->server == server && request->call == 0) {
+			fail(request, ERR_SERVER_DOWN, "the server is not available at the moment", 0);
+			return true;
+		}
+	}
+	return false;
+}
+
+void server_tick(struct worker *worker, uint64_t now_ms)
+{
+	struct server *server, *next;
+
+	HASH_ITER(hh, worker->servers, server, next) {
+		if (server->link) {
+			send_waiting(server);
+			continue;
+		}
+		if (!is_waited_for(server)) {
+			server->since_ms = 0;
+			continue;
+		}
+		if (server->since_ms && now_ms - server->since_ms > WAIT_MS)
+			while (give_up_one(server))
+				;
+		else
+			open_link(server);
+	}
+}
+
+void server_detach_all(struct worker *worker)
+{
+	struct server *server;
+
+	for (server = worker->servers; server; server = server->hh.next)
+		if (server->link)
+			link_post(server->link, MSG_DETACH, 0, NULL);
+}
+
+void servers_free(struct worker *worker)
+{
+	struct server *server, *next;
+
+	HASH_ITER(hh, worker->servers, server, next) {
+		HASH_DEL(worker->servers, server);
+		link_free(server->link);
+		free(server);
+	}
+}
+
+/* --- what the upstream worker says ------------------------------------------------------------------------------------ */
+
+static struct request *find_call(const struct link *link, const struct worker *worker, uint32_t call)
+{
+	const struct server *server = link_user(link);
+	struct request *request;
+
+	DL_FOREACH(worker->requests, request) {
+		if (request->server == server && request->call == call && call != 0)
+			return request;
+	}
+	return NULL;
+}
+
+static void on_forwarded(struct link *link, const struct message *msg, void *arg)
+{
+	struct request *request = find_call(link, worker_of(arg), msg->stream);
+
+	if (request)
+		request->forwarded = true;
+}
+
+static void on_done(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_call_done *done = msg->fields;
+	struct request *request = find_call(link, worker_of(arg), msg->stream);
+	struct reply reply = {
+		.kind = (unsigned)done->kind,
+		.payload = msg->payload,
+		.executed = (unsigned)done->executed,
+		.upstream_us = done->upstream_us,
+	};
+
+	if (!request)
+		return;
+	if (done->kind == 2)
+		err_set(&reply.err, (enum err_code)done->code, "%.*s", SPAN_ARG(done->detail));
+	server_forget(request);
+	request_reply(request, &reply);
+}
+
+static void on_call_note(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_call_note *note = msg->fields;
+	struct worker *worker = worker_of(arg);
+	struct request *request = find_call(link, worker, msg->stream);
+
+	if (request && !request->cancelled)
+		router_call_note(request, note->method, msg->payload);
+}
+
+static void on_server_note(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_server_note *note = msg->fields;
+
+	router_server_note(worker_of(arg), link_user(link), note->method, msg->payload);
+}
+
+static void on_ask(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_ask *fields = msg->fields;
+	struct worker *worker = worker_of(arg);
+
+	ask_client(worker, link_user(link), msg->stream, find_call(link, worker, (uint32_t)fields->call), fields->method,
+		msg->payload);
+}
+
+static void on_ask_cancel(struct link *link, const struct message *msg, void *arg)
+{
+	ask_cancel(worker_of(arg), link_user(link), msg->stream, msg->payload);
+}
+
+/* Calls that were under way: see request.h. True when one was answered, and the list may have changed. */
+static bool settle_one(struct server *server)
+{
+	struct request *request;
+
+	DL_FOREACH(server->worker->requests, request) {
+		if (request->server != server || request->call == 0)
+			continue;
+		if (request->cancelled) {
+			request_drop(request);
+			return true;
+		}
+		if ((request->forwarded && !request->safe) || request->tries >= TRIES_MAX) {
+			fail(request, ERR_PROCESS_DIED, "the process that spoke with the server died", request->forwarded ? 2 : 0);
+			return true;
+		}
+		request->call = 0;
+		request->forwarded = false;
+	}
+	return false;
+}
+
+static void on_closed(struct link *link, int code, const char *why, void *arg)
+{
+	struct worker *worker = worker_of(arg);
+	struct server *server = link_user(link);
+
+	if (code != -ERR_CLOSED)
+		log_warn("link.failed", why, KV_STR("server", server->name));
+	link_free(link);
+	server->link = NULL;
+	asks_server_gone(worker, server);
+	while (settle_one(server))
+		;
+	if (is_waited_for(server))
+		open_link(server);
+	worker_tick_soon(worker);
+}
+
+const struct link_handlers worker_upstream_handlers = {
+	.on =
+		{
+			[MSG_CALL_FORWARDED] = on_forwarded,
+			[MSG_CALL_DONE] = on_done,
+			[MSG_CALL_NOTE] = on_call_note,
+			[MSG_SERVER_NOTE] = on_server_note,
+			[MSG_ASK] = on_ask,
+			[MSG_ASK_CANCEL] = on_ask_cancel,
+		},
+	.closed = on_closed,
+};

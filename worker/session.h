@@ -1,0 +1,81 @@
+/*
+ * What this worker knows of its client: who it is, which revision it speaks, what it can, what it asked for. Saved with the
+ * session manager as JSON whenever it changes, so that a successor can go on.
+ */
+#ifndef GATEHOUSE_SESSION_H
+#define GATEHOUSE_SESSION_H
+
+#include "buf.h"
+#include "err.h"
+#include "limits.h"
+#include "mcp.h"
+
+#include <uthash.h>
+
+/* Resources one session may be subscribed to, and tasks of it that are remembered. */
+#define SESSION_SUBSCRIPTIONS_MAX 4096u
+#define SESSION_TASKS_MAX 4096u
+
+struct worker;
+
+/* A uri the client is subscribed to, or a task it started: whose it is. */
+struct session_mark {
+	char *key;
+	char server[LIMIT_SERVER_NAME + 1];
+	UT_hash_handle hh;
+};
+
+typedef void session_saved_fn(struct worker *worker, int code, void *arg);
+
+struct session_save {
+	uint32_t stream;
+	session_saved_fn *fn;
+	void *arg;
+	UT_hash_handle hh;
+};
+
+struct session {
+	char id[LIMIT_SESSION_ID + 1];
+	char tag[9]; /* short hash of the id: for event ids and logs */
+	char principal[128];
+	uint64_t epoch;
+	enum mcp_era era;
+	enum mcp_version version;
+	bool opened;      /* initialize was answered */
+	bool initialized; /* notifications/initialized came */
+	char *capabilities; /* the client's, raw JSON */
+	char *client_info;  /* raw JSON */
+	char client_name[64];
+	enum mcp_log_level log_level;
+	struct session_mark *subscriptions;
+	struct session_mark *tasks;
+	struct session_save *saves; /* not yet acknowledged */
+	uint64_t active_ms;         /* last request or stream */
+};
+
+/* Take a lease: identity, then state as saved before (JSON, empty for a new session). */
+int session_begin(struct session *session, struct span id, struct span principal, uint64_t epoch, enum mcp_era era,
+	struct span state, struct err *err);
+void session_free(struct session *session);
+
+/* What `initialize` said. capabilities and info are raw JSON objects. -ERR_NO_MEMORY. */
+int session_set_client(struct session *session, enum mcp_version version, struct span capabilities, struct span info);
+bool session_client_can(const struct session *session, const char *capability);
+
+/* -ERR_TOO_MANY, -ERR_NO_MEMORY. */
+int session_mark_add(struct session_mark **marks, unsigned max, struct span key, const char *server);
+const struct session_mark *session_mark_find(struct session_mark *marks, struct span key);
+void session_mark_remove(struct session_mark **marks, struct span key);
+
+/*
+ * Save with the session manager; fn (may be NULL) is told when it is durable, or that it failed. While the session manager
+ * is away the save waits.
+ */
+void session_save(struct worker *worker, session_saved_fn *fn, void *arg);
+void session_on_saved(struct worker *worker, uint32_t stream, int code);
+/* The session manager is back: what was not acknowledged is sent again. */
+void session_save_again(struct worker *worker);
+/* Tell the session manager that this session is over. */
+void session_close(struct worker *worker, const char *reason);
+
+#endif

@@ -1,0 +1,331 @@
+#include "stream.h"
+#include "json_write.h"
+#include "sse.h"
+#include "worker.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+/* What may wait for the session manager before older records are left to memory alone. */
+#define UNSAVED_MAX (4u * 1024 * 1024)
+#define RECORD_HEADER 16u
+/* For a client that is told to come back: how soon. */
+#define RETRY_MS 1000u
+
+void streams_init(struct streams *streams, struct worker *worker, size_t max_events, size_t max_bytes)
+{
+	*streams = (struct streams){
+		.worker = worker, .max_events = max_events, .max_bytes = max_bytes, .next_id = 1, .reserved_id = 1};
+	buf_init(&streams->unsaved, UNSAVED_MAX);
+}
+
+static void drop_oldest(struct streams *streams)
+{
+	struct event_record *oldest = streams->events;
+
+	DL_DELETE(streams->events, oldest);
+	streams->n_events--;
+	streams->bytes -= oldest->len;
+	free(oldest);
+}
+
+void streams_free(struct streams *streams)
+{
+	struct stream *stream, *next;
+
+	while (streams->events)
+		drop_oldest(streams);
+	HASH_ITER(hh, streams->by_number, stream, next) {
+		HASH_DEL(streams->by_number, stream);
+		free(stream);
+	}
+	buf_free(&streams->unsaved);
+}
+
+/* --- ids ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t next_id(struct streams *streams)
+{
+	if (streams->next_id >= streams->reserved_id) {
+		streams->reserved_id = streams->next_id + STREAM_ID_BLOCK;
+		session_save(streams->worker, NULL, NULL);
+	}
+	return streams->next_id++;
+}
+
+static void write_id(const struct streams *streams, uint32_t stream, uint64_t id, char *text, size_t size)
+{
+	snprintf(text, size, "%s-%u-%llu", streams->worker->session.tag, stream, (unsigned long long)id);
+}
+
+static int parse_id(const struct streams *streams, struct span text, uint32_t *ret_stream, uint64_t *ret_id,
+	struct err *err)
+{
+	char copy[64], tag[16];
+	unsigned stream;
+	unsigned long long id;
+	int end = 0;
+
+	snprintf(copy, sizeof(copy), "%.*s", SPAN_ARG(text));
+	if (text.len >= sizeof(copy) || sscanf(copy, "%15[0-9a-f]-%u-%llu%n", tag, &stream, &id, &end) != 3 ||
+		(size_t)end != text.len)
+		return err_set(err, ERR_INVALID_ARGUMENT, "Last-Event-ID is not an event id of this server");
+	if (strcmp(tag, streams->worker->session.tag) != 0)
+		return err_set(err, ERR_NOT_FOUND, "Last-Event-ID belongs to another session");
+	*ret_stream = stream;
+	*ret_id = id;
+	return 0;
+}
+
+/* --- the log --------------------------------------------------------------------------------------------------- */
+
+static struct event_record *keep(struct streams *streams, uint32_t stream, uint64_t id, struct span data)
+{
+	struct event_record *record;
+
+	if (data.len > streams->max_bytes)
+		return NULL;
+	record = malloc(sizeof(*record) + data.len);
+	if (!record)
+		return NULL;
+	*record = (struct event_record){.stream = stream, .id = id, .len = data.len};
+	if (data.len)
+		memcpy(record->data, data.p, data.len);
+	DL_APPEND(streams->events, record);
+	streams->n_events++;
+	streams->bytes += data.len;
+	while (streams->n_events > streams->max_events || streams->bytes > streams->max_bytes)
+		drop_oldest(streams);
+	return record;
+}
+
+static void note_unsaved(struct streams *streams, uint32_t stream, uint64_t id, struct span data)
+{
+	char header[RECORD_HEADER];
+	uint32_t stream_be = htobe32(stream), len_be = htobe32((uint32_t)data.len);
+	uint64_t id_be = htobe64(id);
+
+	if (streams->unsaved.len + RECORD_HEADER + data.len > streams->unsaved.max)
+		return;
+	memcpy(header, &stream_be, 4);
+	memcpy(header + 4, &id_be, 8);
+	memcpy(header + 12, &len_be, 4);
+	buf_append(&streams->unsaved, header, sizeof(header));
+	buf_append_span(&streams->unsaved, data);
+	worker_save_soon(streams->worker);
+}
+
+void streams_restore(struct streams *streams, uint64_t first_id, struct span records)
+{
+	streams->next_id = streams->reserved_id = first_id ? first_id : 1;
+	while (records.len >= RECORD_HEADER) {
+		uint32_t stream, len;
+		uint64_t id;
+
+		memcpy(&stream, records.p, 4);
+		memcpy(&id, records.p + 4, 8);
+		memcpy(&len, records.p + 12, 4);
+		stream = be32toh(stream);
+		id = be64toh(id);
+		len = be32toh(len);
+		if (len > records.len - RECORD_HEADER)
+			return;
+		keep(streams, stream, id, span_of(records.p + RECORD_HEADER, len));
+		if (id >= streams->next_id)
+			streams->next_id = streams->reserved_id = id + 1;
+		records.p += RECORD_HEADER + len;
+		records.len -= RECORD_HEADER + len;
+	}
+}
+
+void streams_save(struct streams *streams)
+{
+	struct worker *worker = streams->worker;
+	const struct msg_session_events fields = {
+		.session = span_str(worker->session.id), .epoch = worker->session.epoch};
+
+	if (streams->unsaved.len == 0 || !worker->sessions)
+		return;
+	if (link_send(worker->sessions, MSG_SESSION_EVENTS, 0, &fields, buf_span(&streams->unsaved), NULL) == 0)
+		buf_clear(&streams->unsaved);
+}
+
+/* --- streams ------------------------------------------------------------------------------------------------------ */
+
+static struct stream *find(struct streams *streams, uint32_t number)
+{
+	struct stream *stream;
+
+	if (number == STREAM_STANDALONE)
+		return &streams->standalone;
+	HASH_FIND(hh, streams->by_number, &number, sizeof(number), stream);
+	return stream;
+}
+
+struct stream *stream_new(struct streams *streams)
+{
+	struct stream *stream = calloc(1, sizeof(*stream));
+
+	if (!stream)
+		return NULL;
+	/* an event id is given once, so it names the stream, too */
+	stream->number = (uint32_t)next_id(streams);
+	HASH_ADD(hh, streams->by_number, number, sizeof(stream->number), stream);
+	return stream;
+}
+
+static void write_event(struct streams *streams, struct exchange *exchange, uint32_t stream, uint64_t id,
+	struct span data, bool droppable)
+{
+	struct buf out;
+	char text[64];
+
+	write_id(streams, stream, id, text, sizeof(text));
+	buf_init(&out, data.len * 2 + 1024);
+	if (exchange->era == MCP_MODERN)
+		sse_write_event(&out, SPAN_NONE, SPAN_NONE, data);
+	else
+		sse_write_event(&out, span_str(text), SPAN_NONE, data);
+	if (exchange_write(exchange, buf_span(&out), droppable) < 0)
+		streams->dropped++;
+	buf_free(&out);
+}
+
+/* 2025-11-25: an event with an id and no data comes first, so that even a stream that breaks at once can be resumed. */
+static void prime(struct streams *streams, struct stream *stream, struct exchange *exchange)
+{
+	struct buf out;
+	char text[64];
+
+	if (streams->worker->session.version < MCP_2025_11_25 || exchange->era == MCP_MODERN)
+		return;
+	write_id(streams, stream->number, next_id(streams), text, sizeof(text));
+	buf_init(&out, 1024);
+	sse_write_retry(&out, RETRY_MS);
+	sse_write_event(&out, span_str(text), SPAN_NONE, SPAN_NONE);
+	exchange_write(exchange, buf_span(&out), false);
+	buf_free(&out);
+}
+
+void stream_attach(struct streams *streams, struct stream *stream, struct exchange *exchange)
+{
+	exchange->events = stream;
+	stream->sink = exchange;
+	prime(streams, stream, exchange);
+}
+
+void stream_send(struct streams *streams, struct stream *stream, struct span message, bool droppable)
+{
+	uint64_t id = next_id(streams);
+
+	if (!stream->sink || stream->sink->era != MCP_MODERN) {
+		keep(streams, stream->number, id, message);
+		note_unsaved(streams, stream->number, id, message);
+	}
+	if (!stream->sink)
+		return;
+	if (stream->number == STREAM_STANDALONE)
+		streams->standalone_sent = id;
+	write_event(streams, stream->sink, stream->number, id, message, droppable);
+}
+
+void stream_finish(struct streams *streams, struct stream *stream)
+{
+	struct exchange *sink = stream->sink;
+	uint64_t id = next_id(streams);
+
+	if (!sink || sink->era != MCP_MODERN) {
+		keep(streams, stream->number, id, SPAN_NONE);
+		note_unsaved(streams, stream->number, id, SPAN_NONE);
+	}
+	stream->sink = NULL;
+	HASH_DEL(streams->by_number, stream);
+	free(stream);
+	if (sink) {
+		sink->events = NULL;
+		exchange_end(sink);
+	}
+}
+
+/* --- GET ------------------------------------------------------------------------------------------------------------ */
+
+/* Everything of one stream after an id; true when the stream is complete. */
+static bool replay(struct streams *streams, struct exchange *exchange, uint32_t number, uint64_t after)
+{
+	struct event_record *record;
+
+	DL_FOREACH(streams->events, record) {
+		if (record->stream != number || record->id <= after)
+			continue;
+		if (record->len == 0)
+			return true;
+		write_event(streams, exchange, number, record->id, span_of(record->data, record->len), false);
+		if (number == STREAM_STANDALONE)
+			streams->standalone_sent = record->id;
+	}
+	return false;
+}
+
+static void listen_standalone(struct streams *streams, struct exchange *exchange)
+{
+	struct stream *stream = &streams->standalone;
+
+	exchange_begin_stream(exchange, stream);
+	replay(streams, exchange, STREAM_STANDALONE, streams->standalone_sent);
+}
+
+int streams_get(struct streams *streams, struct exchange *exchange, struct span last_id, struct err *err)
+{
+	const struct msg_exchange_head head = {.status = 200, .content = EXCHANGE_SSE};
+	struct stream *stream;
+	uint32_t number = 0;
+	uint64_t id = 0;
+	bool complete;
+	int r;
+
+	if (last_id.len == 0) {
+		listen_standalone(streams, exchange);
+		return 0;
+	}
+	r = parse_id(streams, last_id, &number, &id, err);
+	if (r < 0)
+		return r;
+	stream = find(streams, number);
+	exchange->state = EXCHANGE_STREAMING;
+	link_post(exchange->gateway, MSG_EXCHANGE_HEAD, exchange->number, &head);
+	complete = replay(streams, exchange, number, id);
+	if (stream && !complete)
+		stream_attach(streams, stream, exchange);
+	else
+		exchange_end(exchange);
+	return 0;
+}
+
+bool streams_listened(const struct streams *streams)
+{
+	return streams->standalone.sink != NULL;
+}
+
+/* Another GET that is still open takes the standalone stream over. */
+static struct exchange *other_listener(const struct streams *streams, const struct exchange *gone)
+{
+	struct exchange *exchange, *found = NULL;
+
+	DL_FOREACH(streams->worker->exchanges, exchange) {
+		if (exchange != gone && exchange->verb == EXCHANGE_GET && exchange->events == &streams->standalone &&
+			exchange->gateway)
+			found = exchange;
+	}
+	return found;
+}
+
+void streams_exchange_gone(struct streams *streams, struct exchange *exchange)
+{
+	if (exchange->events && exchange->events->sink == exchange) {
+		exchange->events->sink = NULL;
+		if (exchange->events == &streams->standalone)
+			streams->standalone.sink = other_listener(streams, exchange);
+	}
+}
