@@ -203,10 +203,14 @@ START_TEST(test_check_utf8)
 
 				memcpy(text + 1, bytes, 4);
 				text[5] = 'a';
-				ck_assert_int_eq(
-					json_check(span_of(text, 11), 1, NULL) == 0, valid);
+				bool before = json_check(span_of(text, 11), 1, NULL) == 0;
 				text[5] = '"';
-				ck_assert_int_eq(json_check(span_of(text, 6), 1, NULL) == 0, valid);
+				bool last = json_check(span_of(text, 6), 1, NULL) == 0;
+				/* A Check assertion costs more than the check: only for what is
+				 * wrong. */
+				if (before != valid || last != valid)
+					ck_abort_msg("%02x %02x %02x %02x", first, second, bytes[2],
+						bytes[3]);
 			}
 		}
 	}
