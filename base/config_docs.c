@@ -35,7 +35,7 @@ static int write_table(struct buf *out, const char *heading, const char *text,
 
 static const char introduction[] =
 	"# The configuration\n\n"
-	"Written by `gatehouse config reference` from base/config.def. The file is YAML, or JSON "
+	"Written by `config_pages` from base/config.def. The file is YAML, or JSON "
 	"with comments when its "
 	"name ends in .json or .jsonc; the file of an MCP client (`mcpServers`, or `servers` and "
 	"`inputs`) works as it "
@@ -46,7 +46,8 @@ static const char introduction[] =
 	"`GATEHOUSE_INPUT_ID`, `${workspaceFolder}` the file's folder (the one above, when that is "
 	".vscode, .cursor or .gemini), "
 	"`${userHome}`, `$$` a dollar. What is not set is an error.\n\n"
-	"A dot in a name stands for nesting: `worker.max` is `max` within `worker`.\n";
+	"A dot in a name stands for nesting: `worker.max` is `max` within `worker`, or that one "
+	"key with its dot.\n";
 
 int config_write_reference(struct buf *out)
 {

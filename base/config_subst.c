@@ -1,5 +1,6 @@
 /* ${…} in strings, and what is secret. */
 #include "config_internal.h"
+#include "json_write.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -91,6 +92,9 @@ __attribute__((format(printf, 2, 3))) static void fail(struct subst *s, const ch
 
 static void put(struct subst *s, struct span text)
 {
+	/* what is not could not be handed on as JSON unchanged */
+	if (!s->failed && !json_is_utf8(text))
+		fail(s, "what ${…} stands for is not UTF-8 text");
 	if (!s->failed && buf_append_span(&s->out, text) < 0)
 		fail(s, "the string is longer than %u bytes after substitution", CONFIG_MAX_STRING);
 }
@@ -175,6 +179,8 @@ static int read_all(int fd, size_t max, struct buf *out, struct err *err)
 		return err_set(err, ERR_TOO_LARGE, "is larger than %zu bytes", max);
 	if (out->len > 0 && memchr(out->data, 0, out->len))
 		return err_set(err, ERR_INVALID_ARGUMENT, "contains a zero byte");
+	if (!json_is_utf8(buf_span(out)))
+		return err_set(err, ERR_INVALID_ARGUMENT, "is not UTF-8 text");
 	return 0;
 }
 

@@ -27,6 +27,18 @@ static size_t utf8_length(const unsigned char *p, size_t left)
 	return n;
 }
 
+bool json_is_utf8(struct span text)
+{
+	size_t n;
+
+	for (size_t i = 0; i < text.len; i += n) {
+		n = utf8_length((const unsigned char *)text.p + i, text.len - i);
+		if (n == 0)
+			return false;
+	}
+	return true;
+}
+
 static int write_escape(struct buf *out, unsigned char c)
 {
 	switch (c) {

@@ -15,4 +15,7 @@
  */
 int json_write_string(struct buf *out, struct span text);
 
+/* Is all of text UTF-8 (RFC 3629), so that json_write_string replaces nothing? */
+bool json_is_utf8(struct span text);
+
 #endif

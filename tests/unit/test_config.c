@@ -24,6 +24,7 @@ static void set_up(void)
 	setenv("GH_TOKEN", "t0ps3cret", 1);
 	setenv("GATEHOUSE_INPUT_API_KEY", "inp4t", 1);
 	setenv("HOME", "/home/u", 1);
+	setenv("GH_LATIN1", "\xe4", 1);
 	unsetenv("GH_UNSET");
 }
 
@@ -273,6 +274,8 @@ static const struct {
 	{Y, "worker: { max: \"${GH_TOKEN}\" }\n",
 		"t:1:16: error: worker.max: found \"${GH_TOKEN}\", expected a whole number from 1 "
 		"to 1000000\n"},
+	{Y, "state: \"${GH_LATIN1}\"\n", "t:1:8: error: what ${…} stands for is not UTF-8 text\n"},
+	{Y, "state: \"${file:latin1}\"\n", "t:1:8: error: the file DIR/latin1 is not UTF-8 text\n"},
 	/* syntax */
 	{Y, "a: [\n",
 		"t:2:1: error: did not find expected node content (while parsing a flow node that "
@@ -309,6 +312,7 @@ START_TEST(test_mistake)
 	struct config_report report;
 	struct buf out;
 
+	write_file("latin1", "\xe4\n");
 	config_report_init(&report);
 	buf_init(&out, 1 << 20);
 	ck_assert_int_eq(config_load_text(span_str(mistakes[_i].text), mistakes[_i].syntax, "t",
