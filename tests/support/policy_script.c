@@ -410,8 +410,11 @@ static int do_terminate_dyn(struct world *world, char **words, int n)
 	if (n != 3)
 		return -ERR_INVALID_ARGUMENT;
 	HASH_FIND_STR(world->decls, words[2], decl);
-	instance = decl ? (decl->instance ? decl->instance : decl->marked)
-			: strtoull(words[2], NULL, 10);
+	instance = decl ? decl->last : strtoull(words[2], NULL, 10);
+	if (instance == 0) {
+		say(world, "never started");
+		return 0;
+	}
 	return refused(world,
 		tree_terminate_instance(world->tree, world->now, world_sup(world, words[1]),
 			++world->requests, instance, &err),

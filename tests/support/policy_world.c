@@ -151,7 +151,8 @@ static void act_start(struct world *world, const struct action *action)
 		say(world, "STILL ALIVE");
 	say(world, "%s %s", words[plan], decl->name);
 	decl->instance = action->instance;
-	decl->hung = plan == PLAN_HANG;
+	if (plan == PLAN_OK || plan == PLAN_HANG)
+		decl->last = decl->instance;
 	HASH_ADD(by_instance, world->processes, instance, sizeof(decl->instance), decl);
 	if (plan == PLAN_OK)
 		tree_child_ready(world->tree, world->now, decl->instance, 0);
