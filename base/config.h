@@ -187,10 +187,11 @@ int config_report_write(const struct config_report *report, struct buf *out);
 enum config_syntax { CONFIG_SYNTAX_YAML, CONFIG_SYNTAX_JSON };
 
 /*
- * Read, substitute, check and normalise the file at path (YAML, or JSON with comments when it ends
- * in .json or .jsonc or begins with '{'). Also reads what it names: ${file:…} and envFile. Returns
- * 0 with *ret_config (config_free), report then holding notices only; -ERR_CONFIG when there are
- * mistakes (all in report), -ERR_NO_MEMORY.
+ * Read, substitute, check and normalise the file at path: JSON with comments when its name ends in
+ * .json or .jsonc, or when it begins with '{' and is not called .yaml or .yml; else YAML. Also
+ * reads what it names: ${file:…} and envFile, as text in UTF-8. report must be empty. Returns 0
+ * with *ret_config (config_free), report then holding notices only; -ERR_CONFIG when there are
+ * mistakes (all in report; after one of YAML syntax, nothing else can be said); -ERR_NO_MEMORY.
  */
 int config_load(const char *path, struct config **ret_config, struct config_report *report);
 /* The same for text in memory. file names it in messages; relative paths start at dir (absolute).

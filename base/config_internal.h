@@ -12,6 +12,7 @@
 	(128u * 1024u) /* one string after substitution: what exec takes (MAX_ARG_STRLEN) */
 #define CONFIG_MAX_SECRET_FILE (64u * 1024u)
 #define CONFIG_MAX_ENV_FILE (256u * 1024u)
+#define CONFIG_MAX_MESSAGE 1024u /* one mistake or notice; a longer one is cut */
 #define CONFIG_MAX_SERVERS 1000u
 #define CONFIG_MAX_LISTEN 64u
 

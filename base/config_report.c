@@ -40,28 +40,23 @@ static void make_printable(char *text)
 void config_report_add(struct config_report *report, enum config_severity severity, uint32_t line,
 	uint32_t column, const char *fmt, ...)
 {
-	struct config_problem *problem;
+	char text[CONFIG_MAX_MESSAGE];
 	va_list args;
-	char *text = NULL;
-	int r;
+	char *copy;
 
 	report->errors += severity == CONFIG_ERROR;
 	if (!report->items)
 		report->items = calloc(CONFIG_REPORT_MAX, sizeof(*report->items));
-	if (!report->items || report->count == CONFIG_REPORT_MAX) {
-		report->dropped++;
-		return;
-	}
 	va_start(args, fmt);
-	r = vasprintf(&text, fmt, args);
+	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	if (r < 0) {
-		report->dropped++;
-		return;
-	}
 	make_printable(text);
-	problem = &report->items[report->count++];
-	*problem = (struct config_problem){severity, line, column, text};
+	copy = report->items && report->count < CONFIG_REPORT_MAX ? strdup(text) : NULL;
+	if (copy)
+		report->items[report->count++] =
+			(struct config_problem){severity, line, column, copy};
+	else
+		report->dropped++;
 }
 
 void config_report_tree_error(void *arg, uint32_t line, uint32_t column, const char *text)
