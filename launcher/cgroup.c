@@ -51,22 +51,6 @@ static bool read_mount(char *path, size_t size)
 	return found;
 }
 
-/* Those of a node whose root is gone. What still has processes in it is not removed by rmdir. */
-static void sweep(const char *parent)
-{
-	DIR *dir = opendir(parent);
-	const struct dirent *entry;
-	int root;
-
-	if (!dir)
-		return;
-	while ((entry = readdir(dir)))
-		if (sscanf(entry->d_name, PREFIX "%d-", &root) == 1 && kill(root, 0) < 0 &&
-			errno == ESRCH)
-			unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR);
-	closedir(dir);
-}
-
 void cgroup_find(char *path)
 {
 	char mount[256], own[CGROUP_PATH_MAX];
@@ -77,11 +61,23 @@ void cgroup_find(char *path)
 		return;
 	len = snprintf(path, CGROUP_PATH_MAX, "%s%s", mount, own);
 	/* room for the name of a server's below it, and of a file in that */
-	if (len < 0 || len > CGROUP_PATH_MAX - 80 || access(path, W_OK) < 0) {
+	if (len < 0 || len > CGROUP_PATH_MAX - 80 || access(path, W_OK) < 0)
 		path[0] = '\0';
+}
+
+void cgroup_sweep(const char *parent)
+{
+	DIR *dir = parent[0] ? opendir(parent) : NULL;
+	const struct dirent *entry;
+	int keeper;
+
+	if (!dir)
 		return;
-	}
-	sweep(path);
+	while ((entry = readdir(dir)))
+		if (sscanf(entry->d_name, PREFIX "%d", &keeper) == 1 && kill(keeper, 0) < 0 &&
+			errno == ESRCH)
+			unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR);
+	closedir(dir);
 }
 
 static int open_kill(const char *path)
@@ -92,16 +88,28 @@ static int open_kill(const char *path)
 	return open(file, O_WRONLY | O_CLOEXEC);
 }
 
-void cgroup_make(const char *parent, pid_t root, uint64_t instance, char *path)
+/* The name is the keeper's pid, as /proc has it: in its own pid namespace each is 1. */
+static bool name_own(const char *parent, char *path)
+{
+	char pid[32];
+	ssize_t len = readlink("/proc/self", pid, sizeof(pid) - 1);
+
+	if (len <= 0)
+		return false;
+	pid[len] = '\0';
+	snprintf(path, CGROUP_PATH_MAX, "%s/" PREFIX "%s", parent, pid);
+	return true;
+}
+
+void cgroup_make(const char *parent, char *path)
 {
 	int fd;
 
 	path[0] = '\0';
-	if (!parent[0])
+	if (!parent[0] || !name_own(parent, path))
 		return;
-	snprintf(path, CGROUP_PATH_MAX, "%s/" PREFIX "%d-%llu", parent, (int)root,
-		(unsigned long long)instance);
-	if (mkdir(path, 0755) < 0) {
+	/* one that is there already was left by a keeper whose number this one got */
+	if (mkdir(path, 0755) < 0 && errno != EEXIST) {
 		path[0] = '\0';
 		return;
 	}

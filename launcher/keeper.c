@@ -37,6 +37,7 @@ static struct keeper {
 	uint32_t grace_ms;
 	uint32_t pause_ms;
 	pid_t server;
+	pid_t visible;      /* the server's pid as the root has it */
 	bool ended;         /* the server itself is reaped */
 	int status;         /* then: its wait status */
 	int report;         /* -1 once it is known whether the program was executed */
@@ -75,7 +76,7 @@ static void say_ended(void)
 	exited.reason = span_str(reason);
 	cgroup_remove(keeper.cgroup);
 	link_post(process_root(keeper.process), MSG_SERVER_EXITED, 0, &exited);
-	log_info("server.exited", reason, KV_STR("server", process_name(keeper.process)),
+	log_info("server.exited", reason, KV_STR("server", keeper.plan.server),
 		KV_STR("session", keeper.plan.session));
 	process_exit(keeper.process, EXIT_SUCCESS, NULL);
 }
@@ -141,9 +142,8 @@ static void log_started(void)
 	snprintf(layers, sizeof(layers), "%s%s",
 		keeper.all.namespaced ? "pid namespace" : "subreaper",
 		keeper.cgroup[0] ? ", cgroup" : "");
-	log_info("server.started", "server is running",
-		KV_STR("server", process_name(keeper.process)),
-		KV_STR("session", keeper.plan.session), KV_INT("server_pid", keeper.server),
+	log_info("server.started", "server is running", KV_STR("server", keeper.plan.server),
+		KV_STR("session", keeper.plan.session), KV_INT("server_pid", keeper.visible),
 		KV_STR("layers", layers));
 }
 
@@ -244,7 +244,8 @@ static int start_server(struct err *err)
 	give_up_plan();
 	if (r < 0)
 		return r;
-	said.pid = (uint64_t)visible_pid(keeper.server);
+	keeper.visible = visible_pid(keeper.server);
+	said.pid = (uint64_t)keeper.visible;
 	link_post(process_root(keeper.process), MSG_SERVER_PID, 0, &said);
 	return 0;
 }
@@ -273,7 +274,7 @@ static int keeper_after_jail(struct process *process, struct err *err)
 	int r;
 
 	keeper.process = process;
-	cgroup_make(keeper.plan.cgroup, keeper.plan.root, process_instance(process), keeper.cgroup);
+	cgroup_make(keeper.plan.cgroup, keeper.cgroup);
 	keeper.all = (struct descendants){keeper.plan.namespaced, keeper.cgroup};
 	r = make_events(process_base(process), err);
 	if (r == 0)

@@ -20,9 +20,9 @@ struct keeper_plan {
 	const char *program;                /* from spawn_find_program */
 	int stdio[3];                       /* the server's ends; the keeper closes them */
 	bool namespaced;                    /* this process is init of its pid namespace */
-	pid_t root;                         /* the node's root, as its own pid namespace knows it */
 	const char *cgroup;                 /* where a cgroup for the server can be made, or "" */
-	char session[LIMIT_SESSION_ID + 1]; /* for logs */
+	char server[LIMIT_SERVER_NAME + 1]; /* these two for logs */
+	char session[LIMIT_SESSION_ID + 1];
 };
 
 /* Be a keeper in this freshly made process, whose link with the root is root_fd, until the server

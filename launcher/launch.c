@@ -152,14 +152,14 @@ static int prepare(const struct launch_order *order, struct keeper_plan *plan, c
 	if (r < 0)
 		return r;
 	plan->program = *ret_program;
+	snprintf(plan->server, sizeof(plan->server), "%.*s", SPAN_ARG(order->server));
 	snprintf(plan->session, sizeof(plan->session), "%.*s", SPAN_ARG(order->session));
 	return 0;
 }
 
 int launch(const struct launch_order *order, struct launched *ret, struct err *err)
 {
-	struct keeper_plan plan = {
-		.recipes = order->recipes, .root = order->root, .cgroup = order->cgroup};
+	struct keeper_plan plan = {.recipes = order->recipes, .cgroup = order->cgroup};
 	struct err cause = {0};
 	struct pipes pipes;
 	char *program = NULL;

@@ -11,10 +11,14 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+/* Launches between two looks for cgroups that were left behind. */
+#define SWEEP_EVERY 64
+
 static struct launcher {
 	struct recipes *recipes;
 	pid_t root;
 	char cgroup[CGROUP_PATH_MAX];
+	unsigned launches;
 	char *title;
 } launcher;
 
@@ -75,6 +79,8 @@ static void on_launch(struct link *root, const struct message *msg, void *arg)
 	int r;
 
 	(void)arg;
+	if (launcher.launches++ % SWEEP_EVERY == 0)
+		cgroup_sweep(launcher.cgroup);
 	if (launch(&order, &launched, &err) < 0) {
 		say_failed(root, msg->stream, wanted->instance, &err);
 		return;

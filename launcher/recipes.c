@@ -90,16 +90,6 @@ static int append_environment(struct buf *out, const struct config_map *env, uin
 	return r;
 }
 
-/* A command with a slash starts at the configuration file's folder, one without is looked up. */
-static int append_command(struct buf *out, const struct config *config, const char *command)
-{
-	int r = 0;
-
-	if (command[0] != '/' && strchr(command, '/'))
-		r = buf_printf(out, "%s/", config->dir);
-	return r < 0 ? r : append_string(out, command);
-}
-
 static int append_recipe(
 	struct buf *out, const struct config *config, const struct config_server *server)
 {
@@ -110,7 +100,7 @@ static int append_recipe(
 	if (r == 0)
 		r = append_string(out, server->name);
 	if (r == 0)
-		r = append_command(out, config, server->command.p);
+		r = append_string(out, server->command.p);
 	if (r == 0)
 		r = append_string(out, server->cwd.p[0] ? server->cwd.p : config->dir);
 	for (size_t i = 0; r == 0 && i < server->args.count; i++)

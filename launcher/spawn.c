@@ -21,63 +21,68 @@
 
 /* --- finding the program -------------------------------------------------------------------- */
 
-static bool is_program(const char *path)
+/* 0, or an errno. */
+static int check_program(const char *path)
 {
 	struct stat st;
 
 	if (stat(path, &st) < 0)
-		return false;
-	if (!S_ISREG(st.st_mode)) {
-		errno = EISDIR;
-		return false;
-	}
-	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) == 0;
+		return errno;
+	if (!S_ISREG(st.st_mode))
+		return EISDIR;
+	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? errno : 0;
 }
 
 static int find_at(const char *path, char **ret_program, struct err *err)
 {
-	if (!is_program(path))
-		return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_FORBIDDEN,
-			"cannot run '%s': %s", path, strerror(errno));
+	int why = check_program(path);
+
+	if (why != 0)
+		return err_set(err, why == ENOENT ? ERR_NOT_FOUND : ERR_FORBIDDEN,
+			"cannot run '%s': %s", path, strerror(why));
 	*ret_program = strdup(path);
 	return *ret_program ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for a path");
+}
+
+/* The first program called name in the folders of path; *ret_program is NULL when there is none. */
+static int search(const char *path, const char *name, char **ret_program)
+{
+	*ret_program = NULL;
+	while (*path) {
+		size_t len = strcspn(path, ":");
+		char *candidate;
+
+		if (path[0] == '/') {
+			if (asprintf(&candidate, "%.*s/%s", (int)len, path, name) < 0)
+				return -ERR_NO_MEMORY;
+			if (check_program(candidate) == 0) {
+				*ret_program = candidate;
+				return 0;
+			}
+			free(candidate);
+		}
+		path += len;
+		path += *path == ':';
+	}
+	return 0;
 }
 
 int spawn_find_program(const struct recipe *recipe, char **ret_program, struct err *err)
 {
 	const char *path = recipe_env(recipe, "PATH");
-	char *denied = NULL;
 	int r;
 
 	if (strchr(recipe->command, '/'))
 		return find_at(recipe->command, ret_program, err);
-	for (const char *p = path ? path : ""; *p;) {
-		size_t len = strcspn(p, ":");
-		char *candidate = NULL;
-
-		if (p[0] == '/' &&
-			asprintf(&candidate, "%.*s/%s", (int)len, p, recipe->command) < 0)
-			return err_set(err, ERR_NO_MEMORY, "no memory for a path");
-		if (candidate && is_program(candidate)) {
-			free(denied);
-			*ret_program = candidate;
-			return 0;
-		}
-		if (candidate && errno == EACCES && !denied)
-			denied = candidate;
-		else
-			free(candidate);
-		p += len;
-		p += *p == ':';
-	}
-	if (denied)
-		r = err_set(err, ERR_FORBIDDEN, "cannot run '%s': %s is not executable",
-			recipe->command, denied);
-	else
-		r = err_set(err, ERR_NOT_FOUND, "cannot run '%s': not found in PATH %s",
-			recipe->command, path && *path ? path : "(empty)");
-	free(denied);
-	return r;
+	if (!path)
+		path = "";
+	r = search(path, recipe->command, ret_program);
+	if (r < 0)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a path");
+	if (*ret_program)
+		return 0;
+	return err_set(err, ERR_NOT_FOUND, "cannot run '%s': not found in PATH %s", recipe->command,
+		*path ? path : "(empty)");
 }
 
 /* --- in the new process --------------------------------------------------------------------- */
