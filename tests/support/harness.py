@@ -17,6 +17,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 TICK = os.sysconf('SC_CLK_TCK')
 
+# The kernel keeps 15 characters of a process's name.
+ROLE_NAMES = [('gatehouse-super', 'root'), ('gatehouse-admin', 'admin'), ('gatehouse-regis', 'registry'),
+              ('gatehouse-sessi', 'sessions'), ('gatehouse-launc', 'launcher'), ('gatehouse-keepe', 'keeper'),
+              ('gatehouse-upstr', 'upstream'), ('gatehouse-zygot', 'zygote'), ('gatehouse-worke', 'worker'),
+              ('gatehouse-gatew', 'gateway')]
+
 
 def free_port():
     with socket.socket() as s:
@@ -63,7 +69,7 @@ class Program:
         with open(self.log, 'ab') as log:
             self.child = subprocess.Popen(argv, stdin=options.pop('stdin', subprocess.DEVNULL), stdout=log,
                                           stderr=subprocess.STDOUT, start_new_session=True, **options)
-        self.pid = self.child.pid
+        self.pid, self.stopped = self.child.pid, False
 
     def alive(self):
         return self.child.poll() is None
@@ -73,6 +79,9 @@ class Program:
             return log.read()[-size:].decode('utf-8', 'replace')
 
     def stop(self, seconds=10.0):
+        if self.stopped:
+            return
+        self.stopped = True
         if self.alive():
             self.child.terminate()
             try:
@@ -178,10 +187,9 @@ class Node:
     def roles_by_name(self):
         found = {}
         for pid in self.pids():
-            name = comm(pid)
-            if name.startswith('gatehouse-'):
-                role = name[len('gatehouse-'):]
-                found.setdefault('root' if role.startswith('super') else role, []).append(pid)
+            for prefix, role in ROLE_NAMES:
+                if comm(pid).startswith(prefix):
+                    found.setdefault(role, []).append(pid)
         return found
 
 
