@@ -417,6 +417,21 @@ void store_read_end(struct store_txn *txn)
 	free(txn);
 }
 
+/* At the maximum: win back what dead readers or, with PERIODIC, the last checkpoint keep. False:
+ * nothing was won. */
+static bool pages_win_back(struct store *store, struct err *err)
+{
+	int dead = 0;
+	size_t pinned;
+
+	if (mdb_reader_check(store->env, &dead) == 0 && dead > 0)
+		return true;
+	if (!store->pin)
+		return false;
+	pinned = mdb_txn_id(store->pin);
+	return store_state_checkpoint(store, err) == 0 && mdb_txn_id(store->pin) != pinned;
+}
+
 /*
  * Double the map, up to the maximum. LMDB unmaps before it maps anew and cannot go back, so the
  * room is tried first. The pin survives: it owns a reader slot and never reads a page.
@@ -426,10 +441,10 @@ static int map_grow(struct store *store, struct err *err)
 	size_t max = store->config.map_max / MAP_UNIT * MAP_UNIT;
 	size_t size = store->map_size * 2 < max ? store->map_size * 2 : max;
 	void *room;
-	int dead, rc;
+	int rc;
 
 	if (store->map_size >= max) {
-		if (mdb_reader_check(store->env, &dead) == 0 && dead > 0)
+		if (pages_win_back(store, err))
 			return 0;
 		return err_set(err, ERR_STORE_FULL,
 			"%s is full: its maximum of %zu bytes is reached", store->path, max);

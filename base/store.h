@@ -4,10 +4,14 @@
  * workers must not link LMDB.
  *
  * Single-threaded, as every process of the house. Never use a store in a child made by fork
- * (refused), nor from two pid namespaces. Files beside PATH, all mode 0600: PATH         the data
- * PATH-lock    LMDB's reader table PATH.writer  held with flock by the writer, for its life
- *   PATH.state   LIVE and PERIODIC: the boot id under which PATH was written and, for PERIODIC, the
- * checkpoint
+ * (refused), from two pid namespaces, or open one environment twice in a process, not even to read:
+ * LMDB then resets the table of readers, and either's close drops the POSIX locks of both.
+ *
+ * Files, all mode 0600:
+ * - PATH: the data
+ * - PATH-lock: LMDB's table of readers
+ * - PATH.writer: held with flock by the writer, for its life
+ * - PATH.state: LIVE and PERIODIC: the boot id under which PATH was written, and the checkpoint
  *
  * What survives: kill -9 of anything, always. Power loss: see enum store_durability.
  */
@@ -40,6 +44,9 @@ enum store_durability {
 	 * (pages and both meta pages may reach the disk in any order): between syncs a read
 	 * transaction keeps the synced pages from reuse, and the synced meta page is kept in
 	 * PATH.state, from where it is put back when the boot id has changed.
+	 * The price: pages freed between two syncs are not used again before the second. The file
+	 * grows by some pages a commit and sync interval, so group commits; at map_max a sync is
+	 * made early.
 	 */
 	STORE_PERIODIC,
 };

@@ -122,6 +122,76 @@ static int get_code(struct store *store, const char *key, const char *expect)
 	return r;
 }
 
+/* A reader in a process of its own, as LMDB demands: it keeps the environment open and looks up
+ * what it is told. */
+struct peer {
+	pid_t pid;
+	int ask, answer;
+};
+
+struct question {
+	char key[16];
+	char expect[16];
+};
+
+static void peer_run(int ask, int answer)
+{
+	struct store *reader = open_store(false, STORE_SYNC);
+	struct question question;
+
+	while (read(ask, &question, sizeof(question)) == (ssize_t)sizeof(question)) {
+		int code = get_code(reader, question.key, question.expect);
+
+		if (write(answer, &code, sizeof(code)) != (ssize_t)sizeof(code))
+			break;
+	}
+	store_close(reader);
+	_exit(0);
+}
+
+static int peer_get(const struct peer *peer, const char *key, const char *expect)
+{
+	struct question question = {"", ""};
+	int code = 1;
+
+	snprintf(question.key, sizeof(question.key), "%s", key);
+	snprintf(question.expect, sizeof(question.expect), "%s", expect);
+	ck_assert_int_eq(write(peer->ask, &question, sizeof(question)), sizeof(question));
+	ck_assert_int_eq(read(peer->answer, &code, sizeof(code)), sizeof(code));
+	return code;
+}
+
+static struct peer peer_start(void)
+{
+	int ask[2], answer[2];
+	struct peer peer;
+
+	ck_assert_int_eq(pipe2(ask, O_CLOEXEC), 0);
+	ck_assert_int_eq(pipe2(answer, O_CLOEXEC), 0);
+	peer.pid = fork();
+	if (peer.pid == 0) {
+		close(ask[1]);
+		close(answer[0]);
+		peer_run(ask[0], answer[1]);
+	}
+	close(ask[0]);
+	close(answer[1]);
+	peer.ask = ask[1];
+	peer.answer = answer[0];
+	ck_assert_int_eq(peer_get(&peer, "no such key", ""), -ERR_NOT_FOUND);
+	return peer;
+}
+
+static void peer_stop(const struct peer *peer)
+{
+	int status;
+
+	close(peer->ask);
+	close(peer->answer);
+	ck_assert_int_eq(waitpid(peer->pid, &status, 0), peer->pid);
+	ck_assert_int_eq(status, 0);
+}
+
 START_TEST(test_hash_vectors)
 {
 	/* of the XXH64 specification's reference implementation, seed 0 */
@@ -338,7 +408,8 @@ END_TEST
 START_TEST(test_growth)
 {
 	struct store_config c = config(true, (enum store_durability)_i);
-	struct store *store, *reader;
+	struct store *store;
+	struct peer reader;
 	struct store_stats stats;
 	struct err err = {0};
 	size_t len = 200000;
@@ -349,21 +420,22 @@ START_TEST(test_growth)
 	c.map_first = 256 << 10;
 	c.map_max = 8 << 20;
 	ck_assert_int_eq(store_open(&c, &store, &err), 0);
-	reader = open_store(false, STORE_SYNC);
-	ck_assert_int_eq(get_code(reader, "n0", ""), -ERR_NOT_FOUND);
+	reader = peer_start();
 	for (n = 0; n < 100; n++) {
 		snprintf(key, sizeof(key), "n%d", n);
 		r = put(store, key, span_of(big, len), &err);
 		if (r < 0)
 			break;
-		if (n == 10)
-			/* the reader follows */
-			put_ok(store, "mark", SPAN_LIT("here"));
+		if (n != 10)
+			continue;
+		/* the reader follows */
+		put_ok(store, "mark", SPAN_LIT("here"));
+		ck_assert_int_eq(peer_get(&reader, "mark", "here"), 0);
 	}
 	ck_assert_int_eq(r, -ERR_STORE_FULL);
 	ck_assert_ptr_nonnull(strstr(err_text(&err), path));
 	ck_assert_int_gt(n, 30);
-	ck_assert_int_eq(get_code(reader, "mark", "here"), 0);
+	ck_assert_int_eq(peer_get(&reader, "mark", "here"), 0);
 	ck_assert_int_eq(get_code(store, "mark", "here"), 0);
 	store_get_stats(store, &stats);
 	ck_assert_uint_ge(stats.grown, 4);
@@ -376,7 +448,7 @@ START_TEST(test_growth)
 	ck_assert_int_eq(store_sync(store, &err), 0);
 	put_ok(store, "small", SPAN_LIT("t"));
 	ck_assert_int_eq(put(store, "n1", span_of(big, len / 2), &err), 0);
-	store_close(reader);
+	peer_stop(&reader);
 	store_close(store);
 	free(big);
 	ck_assert_int_eq(store_open(&c, &store, &err), 0);
@@ -405,7 +477,8 @@ static void wait_killed(pid_t pid)
 START_TEST(test_writer_killed)
 {
 	enum store_durability durability = (enum store_durability)_i;
-	struct store *store, *reader;
+	struct store *store;
+	struct peer reader;
 	pid_t pid = fork();
 
 	if (pid == 0) {
@@ -417,13 +490,13 @@ START_TEST(test_writer_killed)
 		_exit(1);
 	}
 	wait_killed(pid);
-	reader = open_store(false, durability);
 	store = open_store(true, durability);
-	ck_assert_int_eq(get_code(reader, "kept", "v"), 0);
-	ck_assert_int_eq(get_code(reader, "lost", ""), -ERR_NOT_FOUND);
+	reader = peer_start();
+	ck_assert_int_eq(peer_get(&reader, "kept", "v"), 0);
+	ck_assert_int_eq(peer_get(&reader, "lost", ""), -ERR_NOT_FOUND);
 	put_ok(store, "next", SPAN_LIT("n"));
-	ck_assert_int_eq(get_code(reader, "next", "n"), 0);
-	store_close(reader);
+	ck_assert_int_eq(peer_get(&reader, "next", "n"), 0);
+	peer_stop(&reader);
 	store_close(store);
 }
 END_TEST
@@ -488,6 +561,24 @@ START_TEST(test_stale_reader_full)
 		put_ok(store, "k", span_of(big, len));
 	store_close(store);
 	free(big);
+}
+END_TEST
+
+/* Without a sync nothing is used again, so the maximum is reached soon: then a sync is made. */
+START_TEST(test_periodic_full)
+{
+	struct store_config c = config(true, STORE_PERIODIC);
+	struct store_stats stats;
+	struct store *store;
+	struct err err = {0};
+
+	c.map_max = 1 << 20;
+	ck_assert_int_eq(store_open(&c, &store, &err), 0);
+	for (int i = 0; i < 1000; i++)
+		put_ok(store, i % 2 ? "k" : "l", SPAN_LIT("value"));
+	store_get_stats(store, &stats);
+	ck_assert_uint_le(stats.map_bytes, 1 << 20);
+	store_close(store);
 }
 END_TEST
 
@@ -884,6 +975,42 @@ START_TEST(test_bad_files)
 }
 END_TEST
 
+static int put_many(struct store_txn *txn, void *arg, struct err *err)
+{
+	char key[16], value[3000];
+	int r = 0;
+
+	(void)arg;
+	memset(value, 'v', sizeof(value));
+	for (int i = 0; i < 30 && r == 0; i++) {
+		snprintf(key, sizeof(key), "many%d", i);
+		r = store_put(
+			txn, TABLE_A, span_str(key), KIND_NOTE, span_of(value, sizeof(value)), err);
+	}
+	return r;
+}
+
+/* Use the free pages up; then everything that can be read back. */
+static uint64_t written_to(struct store *store)
+{
+	struct err err = {0};
+	int r = store_write(store, put_many, NULL, &err);
+
+	ck_assert_msg(r == 0, "%s", err_text(&err));
+	return content(store);
+}
+
+/* The root page of the free list, as the newer of the two headers names it (LMDB's MDB_meta). */
+static size_t free_list_page(const char *data)
+{
+	uint64_t txn[2], root;
+
+	memcpy(&txn[0], data + 144, 8);
+	memcpy(&txn[1], data + 4096 + 144, 8);
+	memcpy(&root, data + (txn[0] < txn[1] ? 4096 : 0) + 80, 8);
+	return (size_t)root;
+}
+
 /*
  * One bit flipped anywhere: refused with a text that names the file, or without effect on what is
  * read. A flip in the newer header may bring back the older one; then its pages, where reused,
@@ -893,16 +1020,19 @@ START_TEST(test_bit_flips)
 {
 	struct store_config c = config(true, STORE_SYNC);
 	char *data, *copy;
-	size_t len, refused = 0, harmless = 0, step;
+	size_t len, refused = 0, harmless = 0, step, free_page;
 	struct store *store;
-	uint64_t good;
+	uint64_t good, good_written;
 
 	data = sample(&len);
 	copy = malloc(len);
 	store = open_store(true, STORE_SYNC);
 	good = content(store);
 	store_close(store);
-	step = 0;
+	store = open_store(true, STORE_SYNC);
+	good_written = written_to(store);
+	store_close(store);
+	free_page = free_list_page(data);
 	for (size_t at = 0; at < len; at += step) {
 		struct err err = {0};
 		int r;
@@ -913,15 +1043,17 @@ START_TEST(test_bit_flips)
 		r = store_open(&c, &store, &err);
 		if (r == 0) {
 			ck_assert_msg(content(store) == good, "byte %zu", at);
+			/* what is written then must not hit what is in use */
+			if (harmless++ % 8 == 0 || at / 4096 == free_page)
+				ck_assert_msg(written_to(store) == good_written, "byte %zu", at);
 			store_close(store);
-			harmless++;
 		} else {
 			ck_assert_int_eq(r, -ERR_STORE);
 			ck_assert_ptr_nonnull(strstr(err_text(&err), path));
 			refused++;
 		}
 		/* headers byte by byte, of the rest a sample */
-		step = at % 4096 < 152 ? (at < 8192 ? 1 : 3) : 37;
+		step = at / 4096 == free_page ? 2 : at % 4096 < 152 ? (at < 8192 ? 1 : 3) : 37;
 	}
 	ck_assert_uint_gt(refused, 100);
 	ck_assert_uint_gt(harmless, 100);
@@ -965,6 +1097,7 @@ int main(void)
 	tcase_add_loop_test(tc, test_writer_killed, STORE_SYNC, STORE_PERIODIC + 1);
 	tcase_add_test(tc, test_reader_killed);
 	tcase_add_test(tc, test_stale_reader_full);
+	tcase_add_test(tc, test_periodic_full);
 	tcase_add_test(tc, test_second_writer);
 	tcase_add_test(tc, test_fork_refused);
 	tcase_add_loop_test(tc, test_close_on_exec, STORE_SYNC, STORE_PERIODIC + 1);
