@@ -215,6 +215,9 @@ static void settle(struct http_conn *conn)
 	if (conn->eof && (conn->phase == HTTP_READING || conn->phase == HTTP_IN_BODY) &&
 		http_input_saved(conn) == 0)
 		http_conn_wind_up(conn, false);
+	if (server->draining && conn->phase == HTTP_READING &&
+		conn->read_timer.kind == HTTP_TIMER_IDLE && !http1_started(conn->http))
+		http_conn_wind_up(conn, true);
 	if (conn->broken) {
 		tell_gone(conn, HTTP_GONE_RESET);
 		http_conn_kill(conn, true);
@@ -364,17 +367,6 @@ void http_conn_timer(struct http_conn *conn, enum http_timer_kind kind)
 		idle_timeout(conn);
 	else
 		http_conn_kill(conn, true);
-	http_conn_release(conn);
-}
-
-void http_conn_drain(struct http_conn *conn)
-{
-	http_conn_hold(conn);
-	/* a request may stand in the socket whose event has not come yet */
-	conn->readable = true;
-	http_conn_pump(conn);
-	if (conn->phase == HTTP_READING && !http1_started(conn->http))
-		http_conn_wind_up(conn, true);
 	http_conn_release(conn);
 }
 

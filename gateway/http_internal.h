@@ -156,8 +156,6 @@ void http_conn_pump(struct http_conn *conn);
 void http_conn_timer(struct http_conn *conn, enum http_timer_kind kind);
 /* Close, with a reset if wanted, and tell the owner. Freed when nothing uses it any more. */
 void http_conn_kill(struct http_conn *conn, bool reset);
-/* An idle connection of a draining server: serve what it just sent, else close. */
-void http_conn_drain(struct http_conn *conn);
 /* What is unsent leaves, then the connection closes; with linger, not before the client did (or a
  * timeout). */
 void http_conn_wind_up(struct http_conn *conn, bool linger);

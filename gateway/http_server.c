@@ -167,14 +167,21 @@ int http_server_set_limits(
 	return r;
 }
 
+/*
+ * An idle connection is pumped once more before it closes: a request may stand in its socket whose
+ * event has not come yet. Not here, because a callback of another connection may be running, which
+ * has the scratch buffer.
+ */
 void http_server_drain(struct http_server *server)
 {
 	struct http_timer *timer;
 
 	server->draining = true;
-	/* each leaves this queue by being told */
-	while ((timer = TAILQ_FIRST(&server->timers[HTTP_TIMER_IDLE])))
-		http_conn_drain(timer->conn);
+	TAILQ_FOREACH(timer, &server->timers[HTTP_TIMER_IDLE], link)
+	{
+		timer->conn->readable = true;
+		http_server_queue(timer->conn, HTTP_THIS_TURN);
+	}
 }
 
 unsigned http_server_connections(const struct http_server *server)

@@ -92,8 +92,10 @@ int http_server_new(struct event_base *base, const struct http_limits *limits,
 	const struct http_server_ops *ops, void *arg, struct http_server **ret_server,
 	struct err *err);
 
-/* Closes all connections (each gets `closed`). Not from within a callback of a connection. NULL is
- * accepted. */
+/*
+ * Closes all connections (each gets `closed`). Free its listeners first. Not from within a callback
+ * of a connection. NULL is accepted.
+ */
 void http_server_free(struct http_server *server);
 
 /*

@@ -98,6 +98,12 @@ static void answer_path(struct http_conn *conn, const struct http_request *reque
 	buf_free(&text);
 }
 
+static void drain_and_answer(struct http_conn *conn, const struct http_request *request)
+{
+	http_server_drain(owner.peer.server);
+	answer_path(conn, request);
+}
+
 static void on_request(struct http_conn *conn, const struct http_request *request, void *arg)
 {
 	struct span path = request->head->path;
@@ -117,6 +123,8 @@ static void on_request(struct http_conn *conn, const struct http_request *reques
 		begin_stream(conn, request);
 	else if (span_is(path, "/close"))
 		http_conn_close(conn);
+	else if (span_is(path, "/drain"))
+		drain_and_answer(conn, request);
 	else if (span_is(path, "/204"))
 		http_conn_respond(conn, 204, NULL, 0, SPAN_LIT("dropped"));
 	else
@@ -799,6 +807,47 @@ START_TEST(test_drain)
 }
 END_TEST
 
+/* From within a request, with more requests waiting on that and on an idle connection: no answer is
+ * lost. */
+START_TEST(test_drain_within_request)
+{
+	struct client asking, idle;
+
+	open_client(&idle);
+	client_say(&idle, REQUEST("/a"));
+	ck_assert(client_wait(&idle, "/a?;"));
+	open_client(&asking);
+	ck_assert_int_gt(send(asking.fd, REQUEST("/drain") REQUEST("/b"),
+				 strlen(REQUEST("/drain") REQUEST("/b")), 0),
+		0);
+	peer_run(&owner.peer, 5);
+	ck_assert(client_wait_closed(&asking, 1000));
+	ck_assert(client_wait_closed(&idle, 1000));
+	ck_assert_uint_eq(client_count(&asking, "/drain?;"), 1);
+	ck_assert_uint_eq(client_count(&asking, "Connection: close"), 1);
+	ck_assert(!asking.reset);
+	client_close(&asking);
+	client_close(&idle);
+}
+END_TEST
+
+/* A request that stands in the socket of an idle connection when draining begins is answered. */
+START_TEST(test_drain_finds_request)
+{
+	struct client c;
+
+	open_client(&c);
+	client_say(&c, REQUEST("/a"));
+	ck_assert(client_wait(&c, "/a?;"));
+	ck_assert_int_gt(send(c.fd, REQUEST("/b"), strlen(REQUEST("/b")), 0), 0);
+	http_server_drain(owner.peer.server);
+	ck_assert(client_wait(&c, "/b?;"));
+	ck_assert_uint_eq(client_count(&c, "Connection: close"), 1);
+	ck_assert(client_wait_closed(&c, 1000));
+	client_close(&c);
+}
+END_TEST
+
 START_TEST(test_detach)
 {
 	struct client c;
@@ -989,6 +1038,8 @@ int main(void)
 	tcase_add_test(tc, test_abort);
 	tcase_add_test(tc, test_bad_use);
 	tcase_add_test(tc, test_drain);
+	tcase_add_test(tc, test_drain_within_request);
+	tcase_add_test(tc, test_drain_finds_request);
 	tcase_add_test(tc, test_detach);
 	tcase_add_test(tc, test_reset_at_every_byte);
 	tcase_add_test(tc, test_max_connections);
