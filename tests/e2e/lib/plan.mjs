@@ -4,10 +4,11 @@
 import { CHECKS as everything } from './everything.mjs';
 import { CHECKS as files } from './files.mjs';
 import { CHECKS as fixture } from './fixture.mjs';
+import { CHECKS as modern } from './modern.mjs';
 import { runSuite } from './suite.mjs';
 import { directHttp, directStdio, makeArea, nodeHttp, nodeHttpRemote, nodeStdio } from './target.mjs';
 
-const CHECKS = [...everything, ...files, ...fixture];
+const CHECKS = [...everything, ...files, ...fixture, ...modern];
 
 /* [label, function that makes the target, label of the direct target it must equal] */
 export const DIRECT = [

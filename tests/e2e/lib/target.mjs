@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { makeClient } from './client.mjs';
+import { makeModernClient, modernTransport } from './client_v2.mjs';
 
 const TESTS = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const MODULES = join(TESTS, 'node_modules', '@modelcontextprotocol');
@@ -23,6 +24,14 @@ const START_MS = 20000;
 const CLOSE_MS = 5000;
 
 export const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
+
+/*
+ * Servers as the checks name them -> as a node's configuration names them. Those of the second kind are spoken to by a
+ * modern client: modern is the fixture, which speaks both eras; crossing is server-everything, which speaks the legacy
+ * one only, so that just a node can stand between.
+ */
+const BEHIND = { everything: 'everything', files: 'files', fixture: 'fixture', modern: 'fixture', crossing: 'everything' };
+const IS_MODERN = new Set(['modern', 'crossing']);
 
 /* The directories the filesystem server is tested with; made fresh for each run. */
 export function makeArea() {
@@ -104,17 +113,24 @@ function named(session, prefix) {
 	return session;
 }
 
-const stdioTransport = ({ command, args }) => new StdioClientTransport({ command, args, stderr: 'ignore' });
-const httpTransport = url => new StreamableHTTPClientTransport(new URL(url));
+const legacyTransport = where => (where.url ?
+	new StreamableHTTPClientTransport(new URL(where.url)) :
+	new StdioClientTransport({ command: where.command, args: where.args, stderr: 'ignore' }));
+
+/* where: { url } or { command, args } */
+function openAt(where, server, options, prefix) {
+	const modern = IS_MODERN.has(server);
+	const session = named(modern ? makeModernClient(options) : makeClient(options), prefix);
+	return connect(session, modern ? modernTransport(where) : legacyTransport(where));
+}
 
 /* Each server as a child of the client. */
 export function directStdio(area) {
 	const commands = stdioCommands(area);
 	return {
 		label: 'direct stdio',
-		servers: Object.keys(commands),
-		open: (server, options) =>
-			connect(named(makeClient(options), ''), stdioTransport(commands[server])),
+		servers: ['everything', 'files', 'fixture', 'modern'],
+		open: (server, options) => openAt(commands[BEHIND[server]], server, options, ''),
 		stop: async () => {},
 	};
 }
@@ -133,7 +149,7 @@ export async function directHttp() {
 	return {
 		label: 'direct http',
 		servers: ['everything'],
-		open: (server, options) => connect(named(makeClient(options), ''), httpTransport(url)),
+		open: (server, options) => openAt({ url }, server, options, ''),
 		stop: () => program.stop(),
 	};
 }
@@ -179,9 +195,8 @@ export async function nodeHttp(build, area) {
 	const node = await startNode(build, stdioCommands(area));
 	return {
 		label: 'node http',
-		servers: ['everything', 'files', 'fixture'],
-		open: (server, options) =>
-			connect(named(makeClient(options), `${server}__`), httpTransport(node.url)),
+		servers: ['everything', 'files', 'fixture', 'modern', 'crossing'],
+		open: (server, options) => openAt({ url: node.url }, server, options, `${BEHIND[server]}__`),
 		stop: node.stop,
 		said: node.said,
 	};
@@ -193,9 +208,8 @@ export async function nodeHttpRemote(build) {
 	const node = await startNode(build, { everything: { url } });
 	return {
 		label: 'node http, remote server',
-		servers: ['everything'],
-		open: (server, options) =>
-			connect(named(makeClient(options), `${server}__`), httpTransport(node.url)),
+		servers: ['everything', 'crossing'],
+		open: (server, options) => openAt({ url: node.url }, server, options, `${BEHIND[server]}__`),
 		stop: async () => {
 			await node.stop();
 			await program.stop();
@@ -210,9 +224,8 @@ export async function nodeStdio(build, area) {
 	const command = { command: findGatehouse(build), args: ['stdio', '--url', node.url] };
 	return {
 		label: 'node stdio',
-		servers: ['everything', 'files', 'fixture'],
-		open: (server, options) =>
-			connect(named(makeClient(options), `${server}__`), stdioTransport(command)),
+		servers: ['everything', 'files', 'fixture', 'modern', 'crossing'],
+		open: (server, options) => openAt(command, server, options, `${BEHIND[server]}__`),
 		stop: node.stop,
 		said: node.said,
 	};
