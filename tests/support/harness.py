@@ -242,13 +242,13 @@ def tree(top):
         fields = stat_fields(pid)
         if len(fields) > 1:
             children.setdefault(int(fields[1]), []).append(pid)
-    found, todo = [], [top]
-    while todo:
-        pid = todo.pop()
+    found, waiting = [], [top]
+    while waiting:
+        pid = waiting.pop()
         if pid in found:
             continue
         found.append(pid)
-        todo += children.get(pid, [])
+        waiting += children.get(pid, [])
     return [pid for pid in found if alive(pid)]
 
 

@@ -60,6 +60,8 @@ export async function freePort() {
 /* Starts a program that serves `url`; it is ready when a GET is answered as `isReady` wants. */
 async function startProgram(command, args, env, url, isReady) {
 	const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
+	const killAtExit = () => child.kill('SIGKILL');
+	process.once('exit', killAtExit);
 	let said = '';
 	const keep = chunk => {
 		said = (said + chunk).slice(-8000);
@@ -69,6 +71,7 @@ async function startProgram(command, args, env, url, isReady) {
 	let exited = false;
 	const gone = new Promise(resolve => child.once('exit', resolve)).then(() => {
 		exited = true;
+		process.off('exit', killAtExit);
 	});
 	const stop = async () => {
 		if (exited)
@@ -178,8 +181,14 @@ async function startNode(build, servers) {
 	const dir = mkdtempSync(join(tmpdir(), 'gatehouse-node-'));
 	const config = writeConfig(dir, await freePort(), servers);
 	const url = `http://127.0.0.1:${await freePort()}`;
-	const program = await startProgram(findGatehouse(build), ['serve', '-c', config, '--listen', url], {},
-		`${url}/readyz`, status => status === 200);
+	let program;
+	try {
+		program = await startProgram(findGatehouse(build), ['serve', '-c', config, '--listen', url], {},
+			`${url}/readyz`, status => status === 200);
+	} catch (error) {
+		rmSync(dir, { recursive: true, force: true });
+		throw error;
+	}
 	return {
 		url: `${url}/mcp`,
 		said: program.said,
@@ -205,7 +214,13 @@ export async function nodeHttp(build, area) {
 /* server-everything over HTTP behind a node. */
 export async function nodeHttpRemote(build) {
 	const { url, program } = await startEverythingHttp();
-	const node = await startNode(build, { everything: { url } });
+	let node;
+	try {
+		node = await startNode(build, { everything: { url } });
+	} catch (error) {
+		await program.stop();
+		throw error;
+	}
 	return {
 		label: 'node http, remote server',
 		servers: ['everything', 'crossing'],
