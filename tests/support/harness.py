@@ -136,7 +136,8 @@ class Node:
         self.base = f'http://127.0.0.1:{self.port}'
         self.url = f'{self.base}/mcp'
         self.socket = work.path('admin.sock')
-        lines = [f'admin: {{ socket: {json.dumps(self.socket)}, http: "127.0.0.1:{free_port()}" }}',
+        self.admin = f'127.0.0.1:{free_port()}'
+        lines = [f'admin: {{ socket: {json.dumps(self.socket)}, http: "{self.admin}" }}',
                  f'state: {json.dumps(work.path("state"))}', f'naming: {naming}', *settings, 'mcpServers:']
         lines += [f'  {name}: {json.dumps(spec)}' for name, spec in servers.items()]
         self.config = work.write('gatehouse.yaml', '\n'.join(lines) + '\n')
