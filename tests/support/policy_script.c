@@ -265,10 +265,15 @@ static int do_ready(struct world *world, char **words, int n)
 	struct decl *decl = decl_find(world, words[1]);
 
 	(void)n;
-	if (!decl || !decl->instance)
+	if (!decl)
 		return -ERR_INVALID_ARGUMENT;
+	if (!decl->instance) {
+		say(world, "not running");
+		return 0;
+	}
 	say(world, "start %s", decl->name);
-	return tree_child_ready(world->tree, world->now, decl->instance, 0);
+	tree_child_ready(world->tree, world->now, decl->instance, 0);
+	return 0;
 }
 
 static int do_gone(struct world *world, char **words, int n)
@@ -276,9 +281,12 @@ static int do_gone(struct world *world, char **words, int n)
 	struct decl *decl = decl_find(world, words[1]);
 
 	(void)n;
-	if (!decl || !decl->instance)
+	if (!decl)
 		return -ERR_INVALID_ARGUMENT;
-	process_ends(world, decl, "stop", &decl->onstop_exit);
+	if (decl->instance)
+		process_ends(world, decl, "stop", &decl->onstop_exit);
+	else
+		say(world, "not running");
 	return 0;
 }
 
@@ -313,6 +321,8 @@ static uint64_t world_sup(struct world *world, const char *path)
 /* A request that is refused at once is part of the trace, not a fault of the script. */
 static int refused(struct world *world, int rc, struct err *err)
 {
+	if (rc == 0)
+		world->unanswered++;
 	if (rc == -ERR_NOT_FOUND)
 		say(world, "reply noproc");
 	else if (rc < 0)

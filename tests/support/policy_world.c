@@ -44,6 +44,16 @@ struct tree *world_tree(struct world *world)
 	return world->tree;
 }
 
+size_t world_alive(const struct world *world)
+{
+	return HASH_CNT(by_instance, world->processes);
+}
+
+long world_unanswered(const struct world *world)
+{
+	return world->unanswered;
+}
+
 long world_cookies(const struct world *world)
 {
 	return world->cookies;
@@ -147,8 +157,11 @@ static void act_start(struct world *world, const struct action *action)
 	struct decl *decl = action->args ? action->args : action->start;
 	enum plan plan = decl_next_plan(decl);
 
-	if (decl->instance)
-		say(world, "STILL ALIVE");
+	if (decl->instance) { /* D9: one name, one process */
+		say(world, "STILL ALIVE %s", decl->name);
+		tree_child_start_failed(world->tree, world->now, action->instance, "still alive");
+		return;
+	}
 	say(world, "%s %s", words[plan], decl->name);
 	decl->instance = action->instance;
 	if (plan == PLAN_OK || plan == PLAN_HANG)
@@ -180,6 +193,7 @@ static void act_signal(struct world *world, struct decl *decl)
 
 static void act_reply(struct world *world, const struct action *action)
 {
+	world->unanswered--;
 	say(world, "reply %s", request_result_name(action->result));
 }
 

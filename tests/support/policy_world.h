@@ -38,6 +38,10 @@ int world_run(struct world *world, const char *script, struct err *err);
 const char *world_take_trace(struct world *world);
 /* The tree under test; NULL before `start`. */
 struct tree *world_tree(struct world *world);
+/* Processes that have not ended. */
+size_t world_alive(const struct world *world);
+/* Requests taken over by the tree and not answered. */
+long world_unanswered(const struct world *world);
 /* Frees the tree alone, at whatever point it is. */
 void world_drop_tree(struct world *world);
 /* Cookies that the tree has not released: 0 once a tree was freed. */

@@ -41,7 +41,7 @@ struct decl {
 	struct exit_status onstop_exit;
 	uint64_t onstop_after;
 	uint64_t instance; /* of its process; 0: none */
-	uint64_t last; /* the latest that was ready or hung, also when it is gone */
+	uint64_t last;     /* the latest that was ready or hung, also when it is gone */
 	uint64_t marked;
 	uint64_t dies_at; /* TREE_NO_DEADLINE: not by itself */
 	UT_hash_handle hh;
@@ -58,6 +58,7 @@ struct world {
 	bool by_itself;
 	bool reports;
 	long cookies;
+	long unanswered;
 	struct buf trace;
 	struct err *err;
 };

@@ -442,6 +442,106 @@ START_TEST(test_queue_limit)
 }
 END_TEST
 
+/*
+ * Anything at any time: children that hang in their start or their stop, requests and deaths amid
+ * both, a stop of all at some moment. Whatever came before, the tree then ends (E7, H6-H8), no
+ * process is left (H9), none was started while its former incarnation lived, each request was
+ * answered once (J12), and each cookie came back.
+ */
+
+static const char chaos_tree[] =
+	"sup root - rest 4 5 never;child a root - 100 0;child b root transient infinity 0;"
+	"sup s root all 3 5 any;child c s - 50 0;child d s temporary brutal 0;child e s transient "
+	"0 1;"
+	"sup u s one 2 5 never permanent 200 0;child f u - 100 0 backoff=10-40;child g u - "
+	"infinity 0;"
+	"sup m root simple 3 5 never transient 300 0;child t m - 100 0;"
+	"sup o root one 5 5 never - - 0 overlap;child x + temporary 50 0;child y + temporary - 0;"
+	"child z + permanent 100 0;sup w + one 1 5 never temporary 100 0;child v w - 100 0;"
+	"child k7 + - - 0;child p u transient 0 0;child q + - - 0;";
+
+static const char *const chaos_names[] = {
+	"a", "b", "c", "d", "e", "f", "g", "x", "y", "z", "v", "p", "k7", "q"};
+static const char *const chaos_sups[] = {"root", "s", "s/u", "m", "o", "o/w"};
+
+static void chaos_statement(unsigned *seed, unsigned number, char *text, size_t size)
+{
+	static const char *const forms[] = {"exit %s abnormal", "exit %s killed", "exit %s normal",
+		"gone %s", "ready %s", "plan %s hang", "plan %s fail fail", "plan %s fail hang ok",
+		"plan %s ignore", "onstop %s hang", "onstop %s shutdown", "onstop %s after:70"};
+	/* Each under one supervisor only: the world has one process per name. */
+	static const char *const adds[] = {
+		"add o x", "add o y", "add root z", "add s q", "add o w"};
+	static const char *const asks[] = {
+		"terminate %s %s", "restart %s %s", "delete %s %s", "terminate_dyn %s %s"};
+	const char *name = chaos_names[(unsigned)rand_r(seed) % 14];
+	unsigned kind = (unsigned)rand_r(seed) % 20;
+
+	if (kind < 9)
+		snprintf(text, size, forms[(unsigned)rand_r(seed) % 12], name);
+	else if (kind < 14)
+		snprintf(text, size, asks[(unsigned)rand_r(seed) % 4],
+			chaos_sups[(unsigned)rand_r(seed) % 6], name);
+	else if (kind < 16)
+		snprintf(text, size, "%s", adds[(unsigned)rand_r(seed) % 5]);
+	else if (kind < 18)
+		snprintf(text, size, "dyn m k%u", number);
+	else if (kind == 18)
+		snprintf(text, size, "terminate root %s", rand_r(seed) % 2 ? "s" : "m");
+	else
+		snprintf(text, size, "advance %d", rand_r(seed) % 120);
+}
+
+static void chaos_run(struct world *world, const char *text, char *trace, size_t size)
+{
+	struct err err = {0};
+
+	ck_assert_msg(world_run(world, text, &err) == 0, "%s: %s", text, err_text(&err));
+	snprintf(trace + strlen(trace), size - strlen(trace), "%s\n", world_take_trace(world));
+}
+
+static const char *trace_end(const char *trace)
+{
+	size_t len = strlen(trace);
+
+	return trace + (len > 2000 ? len - 2000 : 0);
+}
+
+START_TEST(test_chaos)
+{
+	static char trace[1u << 18];
+	unsigned seed = (unsigned)_i;
+	struct world *world = world_new();
+	char text[128];
+	unsigned statements = 20 + (unsigned)_i % 150;
+
+	trace[0] = '\0';
+	chaos_run(world, chaos_tree, trace, sizeof(trace));
+	if (_i % 3 == 0)
+		chaos_run(world, "plan e hang", trace, sizeof(trace));
+	chaos_run(world, "start", trace, sizeof(trace));
+	for (unsigned i = 0; i < statements; i++) {
+		chaos_statement(&seed, i, text, sizeof(text));
+		chaos_run(world, text, trace, sizeof(trace));
+	}
+	chaos_run(world, "stop;advance 400", trace, sizeof(trace));
+	for (int round = 0; round < 40; round++) {
+		for (size_t i = 0; i < 14; i++) {
+			snprintf(text, sizeof(text), "gone %s;advance 400", chaos_names[i]);
+			chaos_run(world, text, trace, sizeof(trace));
+		}
+	}
+	ck_assert_msg(strstr(trace, "stopped") || strstr(trace, "gave_up"), "seed %d: ...%s", _i,
+		trace_end(trace));
+	ck_assert_msg(!strstr(trace, "STILL ALIVE"), "seed %d: ...%s", _i, trace_end(trace));
+	ck_assert_uint_eq(world_alive(world), 0);
+	ck_assert_int_eq(world_unanswered(world), 0);
+	world_drop_tree(world);
+	ck_assert_int_eq(world_cookies(world), 0);
+	world_free(world);
+}
+END_TEST
+
 static TCase *policy_rules(void)
 {
 	TCase *rules = tcase_create("rules");
@@ -458,6 +558,7 @@ static TCase *policy_rules(void)
 	tcase_add_test(rules, test_size_dynamic);
 	tcase_add_test(rules, test_size_static);
 	tcase_add_test(rules, test_queue_limit);
+	tcase_add_loop_test(rules, test_chaos, 0, 150);
 	return rules;
 }
 
