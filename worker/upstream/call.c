@@ -1,0 +1,392 @@
+#include "call.h"
+#include "client.h"
+#include "clock.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+/* Until the worker has CALL_FORWARDED in writing, a call waits for so long and tries again. */
+#define HELD_MS 2
+
+struct call *call_find(struct instance *instance, uint64_t id)
+{
+	struct call *call;
+
+	HASH_FIND(hh, instance->calls, &id, sizeof(id), call);
+	return call;
+}
+
+struct call *calls_only(struct instance *instance)
+{
+	struct call *call, *found = NULL;
+
+	for (call = instance->calls; call; call = call->hh.next) {
+		if (!call->client)
+			continue;
+		if (found)
+			return NULL;
+		found = call;
+	}
+	return found;
+}
+
+/* --- ending
+ * ----------------------------------------------------------------------------------------- */
+
+static void unlist(struct call *call)
+{
+	struct instance *instance = call->instance;
+
+	if (call->id) {
+		HASH_DEL(instance->calls, call);
+		instance->n_calls--;
+		call->id = 0;
+	} else {
+		DL_DELETE(instance->waiting, call);
+		instance->n_waiting--;
+	}
+}
+
+static void call_free(struct call *call)
+{
+	event_del(&call->timer);
+	free(call->name);
+	free(call->params);
+	free(call->subject);
+	free(call);
+}
+
+/* What a success changes in what we know of the client. */
+static void note_success(const struct call *call, struct span result)
+{
+	struct client *client = call->client;
+	struct buf id;
+
+	if (call->method == MCP_RESOURCES_SUBSCRIBE && call->subject)
+		mark_add(&client->subscriptions, span_str(call->subject));
+	else if (call->method == MCP_RESOURCES_UNSUBSCRIBE && call->subject)
+		mark_remove(&client->subscriptions, span_str(call->subject));
+	if (!call->task)
+		return;
+	buf_init(&id, 4096);
+	if (json_string_append(json_path(result, "task", "taskId", NULL), &id) == 0)
+		mark_add(&client->tasks, buf_span(&id));
+	buf_free(&id);
+}
+
+void call_finish(struct call *call, struct outcome *outcome)
+{
+	struct instance *instance = call->instance;
+	struct client *client = call->client;
+
+	if (call->sent && instance->transport)
+		instance->up->ops->forget(instance->transport, call->id);
+	unlist(call);
+	if (call->sent) {
+		outcome->upstream_us = clock_us() - call->sent_us;
+		metrics_operation(&instance->up->metrics, call->method, outcome->upstream_us);
+	}
+	instance_touch(instance);
+	if (client) {
+		HASH_DELETE(by_stream, client->calls, call);
+		client->n_calls--;
+		if (outcome->kind == 0)
+			note_success(call, outcome->payload);
+		client_done(client, call, outcome);
+	} else if (call->done) {
+		call->done(instance, outcome, call->arg);
+	}
+	call_free(call);
+}
+
+void call_fail(struct call *call, enum err_code code, const char *detail, enum executed executed)
+{
+	struct outcome outcome = {.kind = 2, .executed = executed};
+
+	err_set(&outcome.err, code, "%s", detail);
+	call_finish(call, &outcome);
+}
+
+/* The server need not go on. Returns what is then known of its fate. */
+static enum executed withdraw(struct call *call, struct span reason)
+{
+	struct instance *instance = call->instance;
+	struct upstream *up = instance->up;
+	const struct mcp_method_info *info = mcp_method_info(MCP_CANCELLED);
+	struct transport_message msg = {0};
+	struct buf params;
+
+	if (!call->sent || !instance->transport || up->ops->forget(instance->transport, call->id))
+		return EXECUTED_NO;
+	if (call->method == MCP_INITIALIZE)
+		return EXECUTED_UNKNOWN;
+	buf_init(&params, 8192);
+	buf_printf(&params, "{\"requestId\":%" PRIu64, call->id);
+	if (json_type(reason) == JSON_STRING && reason.len <= 4096) {
+		buf_append_str(&params, ",\"reason\":");
+		buf_append_span(&params, reason);
+	}
+	buf_append_char(&params, '}');
+	buf_clear(&up->scratch);
+	if (jsonrpc_write_notification(&up->scratch, info->name, buf_span(&params)) == 0) {
+		msg.text = buf_span(&up->scratch);
+		up->ops->send(instance->transport, &msg);
+	}
+	buf_free(&params);
+	return EXECUTED_UNKNOWN;
+}
+
+void call_cancel(struct call *call, struct span reason)
+{
+	if (json_check(reason, LIMIT_JSON_DEPTH, NULL) < 0)
+		reason = SPAN_NONE;
+	call_fail(call, ERR_CANCELLED, "cancelled by the client", withdraw(call, reason));
+}
+
+static void on_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct call *call = arg;
+	char why[160];
+
+	(void)fd;
+	(void)what;
+	snprintf(why, sizeof(why), "%s: no answer within the time allowed",
+		call->instance->up->server->name);
+	call_fail(call, ERR_TIMEOUT, why, withdraw(call, SPAN_LIT("\"timeout\"")));
+}
+
+/* --- sending
+ * ---------------------------------------------------------------------------------------- */
+
+/* The request as one JSON object; its progress token becomes our id. */
+static int write_request(const struct call *call, uint64_t id, struct span params, struct buf *out)
+{
+	char digits[24];
+	struct json_edit edit = {
+		.with = {digits, (size_t)snprintf(digits, sizeof(digits), "%" PRIu64, id)}};
+	struct span name = span_str(call->name);
+	int r;
+
+	edit.at = call->progress ? mcp_progress_token(params) : SPAN_NONE;
+	if (!edit.at.len)
+		return jsonrpc_write_request(out, id, name, params);
+	r = jsonrpc_write_request(out, id, name, SPAN_NONE);
+	if (r < 0)
+		return r;
+	out->len--; /* the brace that ends the object comes after params */
+	r = buf_append_str(out, ",\"params\":");
+	if (r == 0)
+		r = json_splice(params, &edit, 1, out);
+	return r == 0 ? buf_append_char(out, '}') : r;
+}
+
+/* Hand it to the transport. On failure it is as before. */
+static int send_now(struct call *call, struct span params)
+{
+	struct instance *instance = call->instance;
+	struct upstream *up = instance->up;
+	uint64_t id = upstream_next_id(up);
+	struct transport_message msg = {
+		.id = id, .safe = call->safe, .traceparent = span_str(call->traceparent)};
+	int r;
+
+	buf_clear(&up->scratch);
+	r = write_request(call, id, params, &up->scratch);
+	msg.text = buf_span(&up->scratch);
+	if (r == 0)
+		r = up->ops->send(instance->transport, &msg);
+	if (up->scratch.cap > 1024u * 1024)
+		buf_free(&up->scratch);
+	if (r < 0)
+		return r;
+	call->id = id;
+	call->sent = true;
+	call->sent_us = clock_us();
+	HASH_ADD(hh, instance->calls, id, sizeof(call->id), call);
+	instance->n_calls++;
+	return 0;
+}
+
+static int keep_params(struct call *call, struct span params)
+{
+	if (call->params)
+		return 0;
+	call->params = malloc(params.len + 1);
+	if (!call->params)
+		return -ERR_NO_MEMORY;
+	if (params.len)
+		memcpy(call->params, params.p, params.len);
+	call->params_len = params.len;
+	return 0;
+}
+
+static void wait_in_line(struct call *call)
+{
+	DL_APPEND(call->instance->waiting, call);
+	call->instance->n_waiting++;
+}
+
+static void fail_unsent(struct call *call, int r)
+{
+	char why[160];
+
+	snprintf(why, sizeof(why), "%s: %s", call->instance->up->server->name,
+		r == -ERR_BUSY ? "too much waits to be written to it" : "the call cannot be sent");
+	call_fail(call, (enum err_code) - r, why, EXECUTED_NO);
+}
+
+static void hold(struct instance *instance)
+{
+	const struct timeval tv = {.tv_usec = HELD_MS * 1000};
+
+	event_add(instance->held, &tv);
+}
+
+/* May it leave this moment? */
+static bool may_leave(struct call *call)
+{
+	if (call->instance->state != INSTANCE_READY)
+		return false;
+	if (!call->client || client_knows(call->client, call))
+		return true;
+	hold(call->instance);
+	return false;
+}
+
+void calls_go(struct instance *instance)
+{
+	struct call *call, *next;
+	int r;
+
+	DL_FOREACH_SAFE(instance->waiting, call, next)
+	{
+		if (instance->state != INSTANCE_READY)
+			return;
+		if (!may_leave(call))
+			continue;
+		DL_DELETE(instance->waiting, call);
+		instance->n_waiting--;
+		r = send_now(call, span_of(call->params, call->params_len));
+		if (r == 0) {
+			if (call->safe && instance->up->ops->per_session)
+				continue;
+			free(call->params);
+			call->params = NULL;
+			continue;
+		}
+		wait_in_line(call);
+		fail_unsent(call, r);
+	}
+}
+
+struct call *call_new(struct instance *instance, struct client *client, uint32_t stream)
+{
+	struct call *call = calloc(1, sizeof(*call));
+
+	if (!call)
+		return NULL;
+	call->instance = instance;
+	evtimer_assign(&call->timer, upstream_base(instance->up), on_timeout, call);
+	call->client = client;
+	call->stream = stream;
+	if (client) {
+		HASH_ADD(by_stream, client->calls, stream, sizeof(call->stream), call);
+		client->n_calls++;
+	}
+	return call;
+}
+
+static void start_timer(struct call *call, uint64_t ms)
+{
+	const struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
+
+	event_add(&call->timer, &tv);
+}
+
+void call_start(struct call *call, struct span params, uint64_t timeout_ms)
+{
+	struct instance *instance = call->instance;
+	bool go = !instance->waiting && may_leave(call);
+	int r = 0;
+
+	start_timer(call, timeout_ms);
+	if (!go || (call->safe && instance->up->ops->per_session))
+		r = keep_params(call, params);
+	if (r == 0 && go)
+		r = send_now(call, params);
+	if (r == 0 && go)
+		return;
+	wait_in_line(call);
+	if (r < 0)
+		fail_unsent(call, r);
+}
+
+int call_own(struct instance *instance, enum mcp_method method, struct span params,
+	uint32_t timeout_ms, call_done_fn *done, void *arg)
+{
+	struct span name = mcp_method_info(method)->name;
+	struct call *call;
+	int r;
+
+	if (!instance->transport)
+		return -ERR_CLOSED;
+	call = call_new(instance, NULL, 0);
+	if (!call)
+		return -ERR_NO_MEMORY;
+	call->method = method;
+	call->safe = true;
+	call->done = done;
+	call->arg = arg;
+	call->name = strndup(name.p, name.len);
+	r = call->name ? send_now(call, params) : -ERR_NO_MEMORY;
+	if (r < 0) {
+		call_free(call);
+		return r;
+	}
+	if (timeout_ms)
+		start_timer(call, timeout_ms);
+	return 0;
+}
+
+void call_tell(struct instance *instance, enum mcp_method method, struct span params)
+{
+	call_own(instance, method, params, (uint32_t)instance->up->server->timeout, NULL, NULL);
+}
+
+/* --- the conversation is over
+ * ----------------------------------------------------------------------- */
+
+bool call_again(struct call *call)
+{
+	if (!call->safe || call->retried || !call->params || !call->client)
+		return false;
+	unlist(call);
+	call->sent = false;
+	call->retried = true;
+	wait_in_line(call);
+	return true;
+}
+
+/* Nothing new joins meanwhile: the instance is stopped. */
+void calls_lost(struct instance *instance, const struct err *err, bool waiting_too)
+{
+	bool renewed = err->code == -ERR_SESSION_UNKNOWN && !waiting_too;
+
+	while (instance->calls) {
+		struct call *call = instance->calls;
+		bool never_left = !instance->transport ||
+				  instance->up->ops->forget(instance->transport, call->id);
+
+		if (renewed && call_again(call))
+			continue;
+		call_fail(call,
+			err->code == -ERR_SESSION_UNKNOWN ? ERR_SERVER_DIED
+							  : (enum err_code) - err->code,
+			err_text(err), never_left ? EXECUTED_NO : EXECUTED_UNKNOWN);
+	}
+	while (waiting_too && instance->waiting)
+		call_fail(
+			instance->waiting, (enum err_code) - err->code, err_text(err), EXECUTED_NO);
+}

@@ -1,0 +1,58 @@
+/* A session worker's link: one session (or the sessionless connections of one principal) and what
+ * it asked for. */
+#ifndef GATEHOUSE_CLIENT_H
+#define GATEHOUSE_CLIENT_H
+
+#include "call.h"
+
+/* Words that a session has here: uris it subscribed to, tasks it started. */
+#define CLIENT_MARKS_MAX 4096u
+
+struct mark {
+	UT_hash_handle hh;
+	char key[];
+};
+
+/* A CALL_DONE that its link had no room for. */
+struct undelivered;
+
+struct client {
+	struct client *prev, *next;
+	struct upstream *up;
+	struct link *link;
+	struct instance *instance; /* its own, NULL until needed; never the shared one */
+	struct call *calls;        /* by stream */
+	unsigned n_calls;
+	bool attached;
+	char tag[24]; /* a word for logs */
+	enum mcp_version version;
+	enum mcp_log_level level;
+	char *capabilities, *info; /* raw JSON */
+	struct mark *subscriptions, *tasks;
+	struct undelivered *undelivered;
+	size_t undelivered_bytes;
+	struct event *retry;
+};
+
+extern const struct link_handlers client_handlers;
+void client_accepted(struct process *process, struct link *link);
+void client_free(struct client *client);
+
+/* The instance that serves it; NULL until there is one. */
+struct instance *client_instance(const struct client *client);
+/* A call's fate. */
+void client_done(struct client *client, const struct call *call, struct outcome *outcome);
+/* A notification, of a call or of none (call NULL). Dropped when the link is full. */
+void client_note(
+	struct client *client, const struct call *call, struct span method, struct span params);
+/* True when the call may leave: its worker has it in writing. */
+bool client_knows(struct client *client, struct call *call);
+
+bool mark_has(const struct mark *marks, struct span key);
+int mark_add(struct mark **marks, struct span key);
+void mark_remove(struct mark **marks, struct span key);
+void marks_free(struct mark **marks);
+/* Has another client on the shared instance subscribed to this? */
+bool client_shares_subscription(const struct client *client, struct span uri);
+
+#endif

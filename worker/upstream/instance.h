@@ -1,0 +1,100 @@
+/*
+ * One conversation with the server: an MCP client session with its handshake, its ids and its
+ * calls. It outlives what carries it: when a child dies, the conversation starts anew on the next
+ * one.
+ */
+#ifndef GATEHOUSE_INSTANCE_H
+#define GATEHOUSE_INSTANCE_H
+
+#include "transport.h"
+
+#include <uthash.h>
+
+struct call;
+struct ask;
+struct listing;
+
+enum instance_state {
+	INSTANCE_STOPPED,  /* until somebody needs it */
+	INSTANCE_QUEUED,   /* waits for a place among config max */
+	INSTANCE_OPENING,  /* the transport is being opened */
+	INSTANCE_GREETING, /* initialize is on its way */
+	INSTANCE_READY,
+	INSTANCE_PAUSED, /* failed; starts again when the timer says so */
+};
+
+struct instance {
+	struct instance *prev, *next;
+	struct upstream *up;
+	struct client *client; /* whose it is; NULL for the catalogue's */
+	char label[24];
+	enum instance_state state;
+	struct transport *transport;
+	enum mcp_era era; /* the modern one is recognised, and refused with a sentence */
+	enum mcp_version version;
+	char *facts;              /* JSON: capabilities, serverInfo, instructions */
+	struct span capabilities; /* in facts */
+
+	struct call *calls;   /* sent, by id */
+	struct call *waiting; /* not sent yet */
+	unsigned n_calls, n_waiting;
+	struct ask *asks; /* of the server, unanswered */
+	unsigned n_asks;
+
+	struct event *timer;      /* what it means depends on the state */
+	struct event *held;       /* calls wait until their worker knows they leave */
+	unsigned failures;        /* in a row */
+	uint64_t ready_ms;        /* since when */
+	uint64_t used_ms;         /* last time */
+	uint64_t start_ms;        /* not opened again before */
+	enum mcp_log_level level; /* as the server was told */
+	struct listing *listing;  /* NULL unless this is the catalogue's */
+};
+
+/* client: NULL for the catalogue's. NULL: no memory. */
+struct instance *instance_new(struct upstream *up, struct client *client);
+/* Calls that are left are answered with this. The transport is closed politely. */
+void instance_free(struct instance *instance, enum err_code code, const char *why);
+
+/*
+ * Have it started if it is not. Returns 0 when it runs or will soon, -ERR_SERVER_CAPACITY, or
+ * -ERR_SERVER_DOWN when it has failed and pauses.
+ */
+int instance_want(struct instance *instance, struct err *err);
+/* It is not needed for now. */
+void instance_stop(struct instance *instance);
+/* Is this the one that all sessions share? */
+bool instance_is_shared(const struct instance *instance);
+/* Can the server do this? A dotted path of its capabilities. */
+bool instance_can(const struct instance *instance, const char *capability);
+/* "up", "starting", … for people. */
+const char *instance_state_name(const struct instance *instance);
+/* It was used now. */
+void instance_touch(struct instance *instance);
+/* End what carries it, answer its calls, and start again by the rules. */
+void instance_fail(struct instance *instance, enum restart_reason reason, const struct err *err);
+/* What the transport says; their arg is the instance. */
+extern const struct transport_events instance_events;
+
+/* --- handshake.c --- */
+void handshake_begin(struct instance *instance);
+/* Tell a server that has just begun what this client had asked of it before: log level,
+ * subscriptions. */
+void handshake_restore(struct instance *instance);
+/* The subscriptions of one client, who came to a server that runs. */
+void handshake_subscribe(struct instance *instance, const struct client *client);
+/* The level that the sessions of this instance want; told to the server when it changed and can be
+ * told. */
+void handshake_set_level(struct instance *instance);
+
+/* --- incoming.c --- */
+void incoming_message(struct instance *instance, struct span text, uint64_t related);
+
+/* --- all of them --- */
+/* Read the lists (again). */
+void instance_refresh(struct upstream *up);
+/* A place among max is free. */
+void instances_admit(struct upstream *up);
+void instances_count(const struct upstream *up, unsigned *ret_in_flight, unsigned *ret_queued);
+
+#endif

@@ -1,0 +1,226 @@
+/* gatehouse-upstream: see upstream.h. */
+#include "client.h"
+#include "clock.h"
+#include "log.h"
+#include "queries.h"
+#include "transport.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define INCARNATION_MASK ((UINT64_C(1) << 21) - 1)
+/* How often a stopping process looks whether all is done. */
+#define STOP_LOOK_MS 20
+/* Of the time to stop, what the server's processes get to end by themselves. */
+#define STOP_CHILDREN_MS 4200u
+
+bool upstream_isolates(const struct upstream *up)
+{
+	return up->ops &&
+	       (up->ops->per_session || up->server->isolation != CONFIG_ISOLATION_SHARED);
+}
+
+uint64_t upstream_next_id(struct upstream *up)
+{
+	return (process_instance(up->process) & INCARNATION_MASK) << 32 |
+	       (++up->next_id & UINT32_MAX);
+}
+
+void upstream_note_error(struct upstream *up, const char *text)
+{
+	snprintf(up->last_error, sizeof(up->last_error), "%s", text);
+}
+
+void upstream_child_gone(struct upstream *up)
+{
+	if (!up->stop_until_ms)
+		instances_admit(up);
+}
+
+/* --- configuration
+ * ---------------------------------------------------------------------------------- */
+
+static int take_config(struct upstream *up, struct span json, struct err *err)
+{
+	const struct config_server *server;
+	struct config *config;
+	int r = config_read_json(json, &config, err);
+
+	if (r < 0)
+		return r;
+	server = config_find_server(config, process_name(up->process));
+	if (!server) {
+		config_free(config);
+		return err_set(
+			err, ERR_CONFIG, "no server '%s' is configured", process_name(up->process));
+	}
+	config_free(up->config);
+	up->config = config;
+	up->server = server;
+	log_set_format((enum log_format)config->log_format);
+	log_set_level((enum log_level)config->log_level);
+	return 0;
+}
+
+/* What concerns how the server is started or reached makes the root start this process anew; the
+ * rest is read where it is used. */
+static void configured(struct process *process, struct span config, uint64_t generation)
+{
+	struct err err = {0};
+
+	(void)generation;
+	if (take_config(upstream_of(process), config, &err) < 0)
+		log_error("config.unreadable", err_text(&err));
+}
+
+/* --- starting
+ * --------------------------------------------------------------------------------------- */
+
+static int before_jail(struct process *process, struct span config, struct err *err)
+{
+	struct upstream *up = calloc(1, sizeof(*up));
+
+	if (!up)
+		return err_set(err, ERR_NO_MEMORY, "no memory for an upstream worker");
+	up->process = process;
+	process_set_user(process, up);
+	/* an answer to the server may be as long as a client's message */
+	buf_init(&up->scratch, 80u * 1024u * 1024u);
+	return take_config(up, config, err);
+}
+
+static void start_catalogue(struct upstream *up)
+{
+	struct err err = {0};
+
+	up->ops = transport_find(up->server, &err);
+	if (up->ops && up->ops->start && up->ops->start(up, &err) < 0)
+		up->ops = NULL;
+	if (up->ops) {
+		up->catalogue = instance_new(up, NULL);
+		if (up->catalogue) {
+			instance_want(up->catalogue, &err);
+			return;
+		}
+		err_set(&err, ERR_NO_MEMORY, "no memory for a conversation");
+	}
+	upstream_note_error(up, err_text(&err));
+	log_error("server.impossible", err_text(&err), KV_STR("server", up->server->name));
+	reporter_state(up, SERVER_DOWN, err_text(&err), NULL, NULL);
+}
+
+static int after_jail(struct process *process, struct err *err)
+{
+	struct upstream *up = upstream_of(process);
+	int r = reporter_init(up, err);
+
+	if (r < 0)
+		return r;
+	start_catalogue(up);
+	return 0;
+}
+
+/* --- stopping
+ * --------------------------------------------------------------------------------------- */
+
+static bool has_calls(const struct upstream *up)
+{
+	const struct client *client;
+
+	DL_FOREACH(up->clients, client)
+	{
+		if (client->n_calls)
+			return true;
+	}
+	return false;
+}
+
+static void stop_instances(struct upstream *up)
+{
+	struct instance *instance;
+
+	DL_FOREACH(up->instances, instance)
+	{
+		if (instance->state != INSTANCE_STOPPED)
+			instance_stop(instance);
+	}
+}
+
+static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval tv = {.tv_usec = STOP_LOOK_MS * 1000};
+	struct upstream *up = arg;
+	uint64_t now = clock_ms();
+
+	(void)fd;
+	(void)what;
+	if (!has_calls(up) || now + STOP_CHILDREN_MS >= up->stop_until_ms)
+		stop_instances(up);
+	if ((!has_calls(up) && up->children == 0 &&
+		    !(up->ops && up->ops->busy && up->ops->busy(up))) ||
+		now >= up->stop_until_ms)
+		process_exit(up->process, EXIT_SUCCESS, NULL);
+	else
+		event_add(up->stop_timer, &tv);
+}
+
+static void stop(struct process *process, uint32_t deadline_ms)
+{
+	struct upstream *up = upstream_of(process);
+
+	up->stop_until_ms = clock_ms() + deadline_ms;
+	up->stop_timer = evtimer_new(process_base(process), on_stop_timer, up);
+	if (up->stop_timer)
+		on_stop_timer(-1, 0, up);
+	else
+		process_exit(process, EXIT_SUCCESS, NULL);
+}
+
+static void cleanup(struct process *process)
+{
+	struct upstream *up = upstream_of(process);
+
+	if (!up)
+		return;
+	while (up->clients)
+		client_free(up->clients);
+	instance_free(up->catalogue, ERR_CLOSED, "the process ends");
+	if (up->ops && up->ops->stop)
+		up->ops->stop(up);
+	reporter_free(up);
+	logs_free(&up->logs);
+	buf_free(&up->scratch);
+	if (up->stop_timer)
+		event_free(up->stop_timer);
+	config_free(up->config);
+	free(up);
+}
+
+static const struct link_handlers root_handlers = {
+	.on = {[MSG_SERVER_SPAWNED] = stdio_on_spawned,
+		[MSG_SERVER_SPAWN_FAILED] = stdio_on_spawn_failed,
+		[MSG_SERVER_EXITED] = stdio_on_exited}};
+
+static const struct process_peer peers[] = {
+	{ROLE_WORKER, &client_handlers, client_accepted},
+	{ROLE_REGISTRY, &reporter_handlers, NULL},
+	{ROLE_ADMIN, &queries_handlers, NULL},
+	{ROLE_MAX, NULL, NULL},
+};
+
+static const struct process_role upstream_role = {
+	.role = ROLE_UPSTREAM,
+	.root = &root_handlers,
+	.peers = peers,
+	.before_jail = before_jail,
+	.after_jail = after_jail,
+	.configured = configured,
+	.stop = stop,
+	.cleanup = cleanup,
+};
+
+int main(void)
+{
+	return process_main(&upstream_role);
+}

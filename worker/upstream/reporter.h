@@ -1,0 +1,39 @@
+/*
+ * What the registry knows of this server comes from here. The newest state and lists are kept, so
+ * that a registry that starts anew is told everything again.
+ */
+#ifndef GATEHOUSE_REPORTER_H
+#define GATEHOUSE_REPORTER_H
+
+#include "catalogue.h"
+#include "process.h"
+
+#include <stdbool.h>
+
+struct upstream;
+
+struct reporter {
+	struct link *link; /* NULL: not open */
+	bool opening;
+	struct event *timer;
+	enum server_state state;
+	char detail[ERR_DETAIL_MAX];
+	char version[16];
+	char *facts; /* {"capabilities":…}; NULL until known */
+	char *lists[CATALOGUE_KIND_MAX];
+	size_t list_len[CATALOGUE_KIND_MAX];
+	bool state_unsent;
+	bool list_unsent[CATALOGUE_KIND_MAX];
+};
+
+extern const struct link_handlers reporter_handlers;
+
+int reporter_init(struct upstream *up, struct err *err);
+void reporter_free(struct upstream *up);
+/* facts and version: NULL keeps what was said before. */
+void reporter_state(struct upstream *up, enum server_state state, const char *detail,
+	const char *version, const char *facts);
+/* array: a JSON array; copied. */
+void reporter_list(struct upstream *up, enum catalogue_kind kind, struct span array);
+
+#endif

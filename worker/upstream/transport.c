@@ -1,0 +1,19 @@
+#include "transport.h"
+
+static const struct {
+	enum config_type type;
+	const struct transport_ops *ops;
+} transports[] = {
+	{CONFIG_TYPE_STDIO, &transport_stdio},
+};
+
+const struct transport_ops *transport_find(const struct config_server *server, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(transports) / sizeof(*transports); i++)
+		if (server->type == (int)transports[i].type)
+			return transports[i].ops;
+	err_set(err, ERR_CONFIG,
+		"servers of type %s are not spoken with by this version: it knows stdio and http",
+		config_type_name(server->type));
+	return NULL;
+}

@@ -1,0 +1,73 @@
+/*
+ * gatehouse-upstream: everything that concerns one MCP server lives in this one process.
+ *
+ *   client    a session worker's link: whose calls these are
+ *   instance  one conversation with the server (an MCP client session): handshake, ids, pending
+ * calls transport how bytes reach the server: stdio, Streamable HTTP listing   reads the server's
+ * lists; reporter tells the registry
+ *
+ * With isolation session (and always over HTTP) each client has an instance of its own; with
+ * shared, all use the catalogue instance, the one that read the lists.
+ */
+#ifndef GATEHOUSE_UPSTREAM_H
+#define GATEHOUSE_UPSTREAM_H
+
+#include "config.h"
+#include "logs.h"
+#include "metrics.h"
+#include "process.h"
+#include "reporter.h"
+
+struct client;
+struct instance;
+struct transport_ops;
+
+/* Attached sessions, calls of one client, and conversations at once. */
+#define UPSTREAM_CLIENTS_MAX 65536u
+#define UPSTREAM_CALLS_MAX 4096u
+
+struct upstream {
+	struct process *process;
+	struct config *config;
+	const struct config_server *server; /* this one, in config */
+	const struct transport_ops *ops;
+	void *shared; /* what the transport keeps for all its conversations */
+
+	struct client *clients;
+	unsigned n_clients;
+	struct instance *instances;
+	struct instance *catalogue; /* reads the lists; serves all where the server is shared */
+
+	uint64_t next_id;
+	unsigned children;         /* processes of the server that have not exited */
+	unsigned children_closing; /* of those, told to end */
+	struct reporter reporter;
+	struct logs logs;
+	struct metrics metrics;
+	char last_error[ERR_DETAIL_MAX];
+	struct buf scratch; /* for one message at a time */
+
+	struct event *stop_timer;
+	uint64_t stop_until_ms; /* 0: not stopping */
+};
+
+static inline struct upstream *upstream_of(void *process)
+{
+	return process_user(process);
+}
+
+static inline struct event_base *upstream_base(const struct upstream *up)
+{
+	return process_base(up->process);
+}
+
+/* Does each session have an instance of its own? */
+bool upstream_isolates(const struct upstream *up);
+/* The next id towards the server: incarnation * 2^32 + n, below 2^53. */
+uint64_t upstream_next_id(struct upstream *up);
+/* A process of the server is gone: who waits for a place may start. */
+void upstream_child_gone(struct upstream *up);
+/* Remember why something failed, for `status`. */
+void upstream_note_error(struct upstream *up, const char *text);
+
+#endif
