@@ -306,7 +306,9 @@ int main(int argc, char **argv)
 		KV_STR("build", GATEHOUSE_BUILD_ID));
 	tree_start(node.tree, clock_ms());
 	node_turn(&node);
-	event_base_dispatch(node.base);
+	/* the tree may have given up in its first turn */
+	if (!node.finished)
+		event_base_dispatch(node.base);
 	await_rest(&node);
 	r = node.exit_status;
 	tear_down(&node);

@@ -54,6 +54,7 @@ struct node {
 	bool ready;
 	bool servers_started;
 	bool stopping;
+	bool finished; /* the tree has ended */
 	int exit_status;
 };
 

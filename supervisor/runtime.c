@@ -152,6 +152,7 @@ static void finish(struct node *node, int status)
 {
 	if (node->exit_status == 0)
 		node->exit_status = status;
+	node->finished = true;
 	event_base_loopbreak(node->base);
 }
 
