@@ -276,7 +276,7 @@ static void command_stop(struct node *node, struct link *link, const struct mess
 	node_stop(node, 0);
 }
 
-/* "role/NAME", "server/NAME": end those processes; their supervisor starts them again. */
+/* "role/NAME", "server/NAME", "process/INSTANCE": end those; their supervisor starts them again. */
 static void command_restart(struct node *node, struct link *link, const struct message *msg)
 {
 	struct child *child, *next;
@@ -284,13 +284,14 @@ static void command_restart(struct node *node, struct link *link, const struct m
 	char text[160];
 
 	HASH_ITER (hh, node->children.by_instance, child, next) {
-		char target[LIMIT_SERVER_NAME + 16];
+		char target[LIMIT_SERVER_NAME + 16], one[40];
 
+		snprintf(one, sizeof(one), "process/%llu", (unsigned long long)child->instance);
 		snprintf(target, sizeof(target), "role/%s", role_name(child->role));
 		if (child->role == ROLE_UPSTREAM && !span_is(msg->payload, target))
 			snprintf(target, sizeof(target), "server/%s", child->name);
 		if (child->role == ROLE_KEEPER || child->state != CHILD_RUNNING ||
-			!span_is(msg->payload, target))
+			(!span_is(msg->payload, target) && !span_is(msg->payload, one)))
 			continue;
 		child_stop(child, (uint32_t)node->config->drain_timeout);
 		n++;

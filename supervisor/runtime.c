@@ -356,7 +356,7 @@ static void tell_exit(struct node *node, const struct child *gone, const char *r
 		.name = span_str(gone->name),
 		.reason = span_str(reason),
 	};
-	static const enum role listeners[] = {ROLE_SESSIONS, ROLE_REGISTRY};
+	static const enum role listeners[] = {ROLE_SESSIONS, ROLE_REGISTRY, ROLE_ADMIN};
 
 	for (size_t i = 0; i < sizeof(listeners) / sizeof(*listeners); i++) {
 		struct child *child = children_find_named(&node->children, listeners[i], "");
