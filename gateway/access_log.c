@@ -1,0 +1,89 @@
+#include "access_log.h"
+#include "exchange.h"
+#include "gateway.h"
+#include "log.h"
+
+static bool is_wanted(const struct gateway *gateway, bool failed, uint64_t took_us)
+{
+	const struct config_access *access = &gateway->config->log_access;
+
+	if (!log_enabled(LOG_INFO))
+		return failed && access->mode != CONFIG_ACCESS_OFF && log_enabled(LOG_WARN);
+	switch (access->mode) {
+	case CONFIG_ACCESS_ALL:
+		return true;
+	case CONFIG_ACCESS_ERRORS:
+		return failed;
+	case CONFIG_ACCESS_SLOW:
+		return failed || took_us > (uint64_t)access->slow_ms * 1000;
+	case CONFIG_ACCESS_OFF:
+		break;
+	}
+	return false;
+}
+
+static const char *executed_word(const struct outcome *outcome)
+{
+	static const char *const words[] = {"no", "yes", "unknown"};
+
+	return outcome->executed < 3 ? words[outcome->executed] : "unknown";
+}
+
+static struct span method_of(const struct exchange *exchange, const struct outcome *outcome)
+{
+	if (outcome->method.len)
+		return outcome->method;
+	if (exchange->verb == EXCHANGE_POST)
+		return exchange->kind == JSONRPC_BATCH ? SPAN_LIT("batch") : SPAN_NONE;
+	return exchange->verb == EXCHANGE_GET ? SPAN_LIT("GET") : SPAN_LIT("DELETE");
+}
+
+void access_log_exchange(
+	const struct exchange *exchange, const struct outcome *outcome, uint64_t took_us)
+{
+	if (!is_wanted(exchange->gateway, outcome->code != 0 || outcome->status >= 400, took_us))
+		return;
+	log_event(LOG_INFO, "call", "",
+		(const struct log_kv[]){
+			KV_STR("session", exchange->session_tag),
+			KV_STR("request", exchange->request_id),
+			KV_STR("trace_id", exchange->trace_id),
+			KV_SPAN("method", method_of(exchange, outcome)),
+			KV_SPAN("server", outcome->server),
+			KV_SPAN("tool", outcome->tool),
+			KV_STR("era", exchange->era == MCP_MODERN ? "modern" : "legacy"),
+			KV_SPAN("protocol", outcome->version),
+			KV_SPAN("client", outcome->client),
+			KV_STR("principal", PRINCIPAL),
+			KV_STR("remote", http_conn_remote(exchange->conn)),
+			KV_STR("outcome", outcome->word),
+			KV_INT("code", outcome->code),
+			KV_INT("http_status", outcome->status),
+			KV_STR("executed", executed_word(outcome)),
+			KV_INT("attempt", exchange->retried ? 2 : 1),
+			KV_MS("dur_ms", took_us),
+			KV_MS("upstream_ms", outcome->upstream_us),
+			KV_INT("bytes_in", exchange->bytes_in),
+			KV_INT("bytes_out", exchange->bytes_out),
+			{LOG_KV_END, NULL, {NULL, 0}, 0},
+		});
+}
+
+void access_log_refused(const struct gateway *gateway, const struct http_conn *conn,
+	const struct http1_head *head, int code, const char *detail)
+{
+	if (!is_wanted(gateway, true, 0))
+		return;
+	log_event(LOG_INFO, "call", detail,
+		(const struct log_kv[]){
+			KV_SPAN("method", head ? head->method : SPAN_NONE),
+			KV_SPAN("path", head ? head->path : SPAN_NONE),
+			KV_STR("remote", http_conn_remote(conn)),
+			KV_STR("outcome", "refused"),
+			KV_STR("reason", err_reason(code)),
+			KV_INT("code", err_rpc_code(code)),
+			KV_INT("http_status", err_http_status(code)),
+			KV_STR("executed", "no"),
+			{LOG_KV_END, NULL, {NULL, 0}, 0},
+		});
+}

@@ -1,0 +1,30 @@
+/* The edge: each HTTP request is judged here, and sent on its way. */
+#ifndef GATEHOUSE_EDGE_H
+#define GATEHOUSE_EDGE_H
+
+#include "exchange.h"
+#include "gateway.h"
+
+#define MCP_PATH "/mcp"
+
+/* arg of the server is its struct door. */
+extern const struct http_server_ops edge_ops;
+
+/* Limits of the connections of a listener; index: as in LISTENER. */
+struct http_limits edge_limits(const struct config *config, uint32_t index);
+
+/*
+ * Answer with an error of ours, counted and logged. id: raw JSON-RPC id, or empty. allow: the
+ * methods for Allow, or NULL.
+ */
+void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
+	const struct err *err, struct span id, const char *allow);
+
+/* --- pages.c: what is not MCP --------------------------------------------------------------------
+ */
+
+/* Is there anything at this path? */
+bool page_exists(struct span path);
+void page_answer(struct door *door, struct http_conn *conn, const struct http1_head *head);
+
+#endif

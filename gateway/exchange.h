@@ -1,0 +1,146 @@
+/* One HTTP request on its way to a session worker, and its answer on the way back. */
+#ifndef GATEHOUSE_EXCHANGE_H
+#define GATEHOUSE_EXCHANGE_H
+
+#include "checks.h"
+#include "http_conn.h"
+#include "jsonrpc.h"
+#include "link.h"
+#include "mcp.h"
+
+/* Numbers as in messages.def. */
+enum exchange_verb { EXCHANGE_POST = 1, EXCHANGE_GET, EXCHANGE_DELETE };
+enum exchange_content { EXCHANGE_NO_CONTENT, EXCHANGE_JSON, EXCHANGE_SSE };
+
+/* 16 hex digits. */
+#define REQUEST_ID_MAX 17
+#define TRACE_ID_MAX 33
+
+struct gateway;
+struct route;
+
+struct exchange {
+	struct exchange *prev, *next;             /* in its route: waiting or active */
+	struct exchange *chain;                   /* in its bucket, while a worker has it */
+	struct exchange *quiet_prev, *quiet_next; /* among the event streams */
+	struct gateway *gateway;
+	struct http_conn *conn;
+	struct route *route; /* NULL: it is with no worker any more */
+	uint32_t stream;     /* on the worker's link; 0: not there */
+	/* the request; spans lie in the connection until it is released */
+	enum exchange_verb verb;
+	enum mcp_era era;
+	enum mcp_method method;
+	enum jsonrpc_kind kind;
+	struct facts facts;
+	const struct http1_head *head;
+	struct span body;
+	struct span id; /* raw */
+	char *kept_id;  /* where id lies once the request is released */
+	size_t bytes_in;
+	bool shared;   /* any of the principal's shared workers will do */
+	bool released; /* head and body are gone: it cannot be sent again */
+	bool retried;
+	bool forwarded; /* may have reached a server */
+	bool safe;      /* and may do so again */
+	/* the answer */
+	bool streaming;      /* an event stream was begun */
+	bool between_events; /* its bytes so far end with a whole event */
+	bool ended;          /* the worker has said all; the queue is to leave yet */
+	struct buf queue;    /* what the connection had no room for, a credit window at most */
+	size_t owed;         /* bytes that left and are not yet credited */
+	size_t stale; /* first bytes of the queue that a dead worker sent: nobody is owed credit for
+			 them */
+	uint64_t bytes_out;
+	uint64_t began_us;
+	uint64_t wait_until_ms; /* for a worker */
+	uint64_t wrote_ms;      /* last bytes of the event stream */
+	char request_id[REQUEST_ID_MAX];
+	char session_tag[9];         /* short hash of its session, for logs; or "" */
+	char trace_id[TRACE_ID_MAX]; /* from traceparent, or "" */
+};
+
+/* How one ended: what the worker said with EXCHANGE_ANSWER or EXCHANGE_END, or what happened here.
+ */
+struct outcome {
+	const char *word; /* ok, error, failed, client_gone */
+	unsigned status;  /* HTTP */
+	struct span method, server, tool, version, client;
+	int code;          /* JSON-RPC error code, or 0 */
+	unsigned executed; /* 0 no, 1 yes, 2 unknown */
+	uint64_t upstream_us;
+};
+
+/* conn gets it as its data. NULL when memory is out. */
+struct exchange *exchange_new(struct gateway *gateway, struct http_conn *conn);
+
+/* The route is ready: hand it to the worker. May answer it (and free it). */
+void exchange_send(struct exchange *exchange);
+
+/* Answer with an error of ours, on the event stream if one was begun. Frees the exchange. */
+void exchange_fail(
+	struct exchange *exchange, const struct err *err, enum jsonrpc_executed executed);
+
+/* The client is gone, or half gone. May free the exchange. */
+void exchange_client_closed(struct exchange *exchange);
+void exchange_client_half(struct exchange *exchange);
+/* The connection takes bytes again. */
+void exchange_writable(struct exchange *exchange);
+
+/* The worker of its route is dead: send it again, or say what is known. May free it. */
+void exchange_worker_died(struct exchange *exchange, struct route *route);
+
+/* It lives as long as the client wants, not until it is answered: a GET, subscriptions/listen. */
+bool exchange_is_endless(const struct exchange *exchange);
+/* End all those event streams: the gateway is about to go. */
+void exchanges_end_streams(struct gateway *gateway);
+/* Comments on quiet event streams. */
+void exchanges_keep_alive(struct gateway *gateway);
+void exchanges_free(struct gateway *gateway);
+
+/* Headers that every answer of an exchange has; at most EXCHANGE_HEADERS_MAX are written, their
+ * number returned. */
+#define EXCHANGE_HEADERS_MAX 8
+struct answer_headers {
+	struct http1_header list[EXCHANGE_HEADERS_MAX];
+	unsigned n;
+	char timing[96];
+};
+void answer_headers_add(struct answer_headers *headers, const char *name, struct span value);
+/* For a page of an allowed origin; nothing when origin is empty. */
+void answer_headers_cors(struct answer_headers *headers, struct span origin);
+
+/* --- between exchange.c, stream.c and retry.c ----------------------------------------------------
+ */
+
+/* Count and log how it ended. */
+void exchange_tell(const struct exchange *exchange, const struct outcome *outcome);
+/* The HTTP answer has been given or cannot be. */
+void exchange_free(struct exchange *exchange);
+/* The worker has no more to do with it. */
+void exchange_leave(struct exchange *exchange);
+/* What is known of the outcome without a worker. */
+struct outcome exchange_outcome(const struct exchange *exchange, const char *word, unsigned status);
+struct exchange *exchange_find(struct gateway *gateway, const struct route *route, uint32_t stream);
+/* Head and body are not needed any more. */
+void exchange_release(struct exchange *exchange);
+
+/* 0 or as http_conn_begin. */
+int stream_begin(struct exchange *exchange, unsigned status, struct span session);
+/* 0; -ERR_CLOSED: the exchange is gone. */
+int stream_write(struct exchange *exchange, struct span bytes);
+/* All has been said: the answer ends, and the exchange is freed, when the queue is out. */
+void stream_end(struct exchange *exchange, const struct outcome *outcome);
+/* End it without a word; the client may come back for what it missed. */
+void stream_cut(struct exchange *exchange);
+/* It is no event stream any more. */
+void stream_stop(struct exchange *exchange);
+
+/* Handlers of the links with session workers (closed: see route.c). */
+void exchange_on_head(struct link *link, const struct message *msg, void *arg);
+void exchange_on_data(struct link *link, const struct message *msg, void *arg);
+void exchange_on_end(struct link *link, const struct message *msg, void *arg);
+void exchange_on_answer(struct link *link, const struct message *msg, void *arg);
+void exchange_on_forwarded(struct link *link, const struct message *msg, void *arg);
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * A gateway: the edge of the node. It takes HTTP requests, finds the session worker that answers
+ * each, and carries the answers back. The files of this folder that belong to it, beside the HTTP
+ * server (http_server.h):
+ *
+ *   main.c      the role: hooks, links, drain           edge.h      a request, and which way it
+ * goes checks.h    Host, Origin, Accept, …                 route.h     session → its worker, by the
+ * session manager exchange.h  one request on its way and its answer   stream.c    answers that are
+ * event streams retry.c     what happens when a worker dies         health.h    /livez /healthz
+ * /readyz pages.c     what is not MCP                         access_log.h, metrics.h, queries.c
+ */
+#ifndef GATEHOUSE_GATEWAY_H
+#define GATEHOUSE_GATEWAY_H
+
+#include "catalogue.h"
+#include "checks.h"
+#include "config.h"
+#include "http_listener.h"
+#include "http_server.h"
+#include "process.h"
+
+/* Workers of one principal that a gateway spreads sessionless requests over, at most. */
+#define POOL_MAX 64u
+/* Every client, until there is authentication. */
+#define PRINCIPAL "anonymous"
+#define EXCHANGE_BUCKETS 4096u
+
+struct exchange;
+struct metrics;
+struct route;
+
+/* One listener, with the connections that came by it. */
+struct door {
+	struct door *next;
+	struct gateway *gateway;
+	struct http_server *server;
+	struct http_listener *listener;
+	struct admission admission;
+	uint32_t index;
+	char *url;
+};
+
+struct gateway {
+	struct process *process;
+	struct config *config;
+	struct door *doors;
+	/* the session manager */
+	struct link *sessions; /* NULL: away */
+	bool opening;
+	struct event *reopen;
+	/* routes */
+	struct route *by_session;
+	struct route *by_ask;
+	struct route *pending; /* not ready */
+	struct route *over;    /* their sessions end */
+	struct route *idle;    /* ready and unused, the longest first */
+	unsigned n_ready;
+	struct route *pool[POOL_MAX];
+	unsigned pool_size, pool_next;
+	struct event *tick; /* while routes are pending */
+	/* exchanges */
+	struct exchange *buckets[EXCHANGE_BUCKETS]; /* by stream, of those a worker has */
+	struct exchange *streams;                   /* event streams, the longest quiet first */
+	struct exchange *spare;                     /* for reuse */
+	unsigned n_exchanges, n_streams, n_spare;
+	struct event *keepalive;
+	uint64_t seed, counter; /* of request ids */
+	/* health */
+	struct catalogue *catalogue; /* NULL until the first came */
+	uint64_t started_ms;
+	/* end */
+	bool draining;
+	uint64_t drain_until_ms;
+	struct event *drain;
+	struct metrics *metrics;
+};
+
+struct gateway *gateway_of(const struct process *process);
+
+#endif

@@ -1,0 +1,309 @@
+/* gatehouse-gateway: see gateway.h. */
+#include "clock.h"
+#include "edge.h"
+#include "log.h"
+#include "metrics.h"
+#include "queries.h"
+#include "route.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+/* While draining: how often it is looked whether all is done. */
+#define DRAIN_TICK_MS 10
+/* Kept of the deadline, to exit before the root kills. */
+#define DRAIN_MARGIN_MS 100u
+/* How long a client may take to close its connection after the last answer of a gateway that ends.
+ */
+#define DRAIN_LINGER_MS 1000u
+
+struct gateway *gateway_of(const struct process *process)
+{
+	return process_user(process);
+}
+
+/* --- timers
+ * ---------------------------------------------------------------------------------------- */
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	routes_tick(arg);
+}
+
+static void on_reopen(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	routes_open_sessions(arg);
+}
+
+static void on_keepalive(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	exchanges_keep_alive(arg);
+}
+
+/* --- listeners
+ * ------------------------------------------------------------------------------------- */
+
+static void door_free(struct door *door)
+{
+	http_listener_free(door->listener);
+	http_server_free(door->server);
+	free(door->url);
+	free(door);
+}
+
+static int open_door(
+	struct gateway *gateway, const struct msg_listener *fields, int fd, struct err *err)
+{
+	struct http_limits limits = edge_limits(gateway->config, (uint32_t)fields->index);
+	struct door *door = calloc(1, sizeof(*door));
+	int r;
+
+	if (door)
+		door->url = strndup(fields->url.p ? fields->url.p : "", fields->url.len);
+	if (!door || !door->url) {
+		free(door);
+		return err_set(err, ERR_NO_MEMORY, "no memory for a listener");
+	}
+	door->gateway = gateway;
+	door->index = (uint32_t)fields->index;
+	admission_init(&door->admission, gateway->config, fields->url);
+	r = http_server_new(
+		process_base(gateway->process), &limits, &edge_ops, door, &door->server, err);
+	if (r == 0)
+		r = http_listener_new(door->server, fd, NULL, NULL, &door->listener, err);
+	if (r < 0) {
+		door_free(door);
+		return r;
+	}
+	door->next = gateway->doors;
+	gateway->doors = door;
+	return 0;
+}
+
+static void on_listener(struct link *link, const struct message *msg, void *arg)
+{
+	struct gateway *gateway = gateway_of(arg);
+	const struct msg_listener *fields = msg->fields;
+	struct err err = {0};
+	int fd = msg->fds[0];
+
+	(void)link;
+	if (!span_is(fields->kind, "mcp") || gateway->draining)
+		return;
+	msg->fds[0] = -1;
+	if (open_door(gateway, fields, fd, &err) < 0)
+		log_error("listener.failed", err_text(&err), KV_SPAN("url", fields->url));
+	else
+		log_debug("listener.open", "", KV_SPAN("url", fields->url));
+}
+
+static void on_catalogue(struct link *link, const struct message *msg, void *arg)
+{
+	struct gateway *gateway = gateway_of(arg);
+	struct catalogue *fresh;
+	struct err err = {0};
+
+	(void)link;
+	if (catalogue_open(msg->fds[0], &fresh, &err) < 0) {
+		log_error("catalogue.unreadable", err_text(&err));
+		return;
+	}
+	catalogue_free(gateway->catalogue);
+	gateway->catalogue = fresh;
+}
+
+/* --- configuration
+ * ----------------------------------------------------------------------------------- */
+
+static unsigned count_cores(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
+static int take_config(struct gateway *gateway, struct span json, struct err *err)
+{
+	struct config *config;
+	int r = config_read_json(json, &config, err);
+
+	if (r < 0)
+		return r;
+	config_free(gateway->config);
+	gateway->config = config;
+	metrics_set_max_tools(gateway->metrics, (unsigned)config->metrics_max_tools);
+	for (struct door *door = gateway->doors; door; door = door->next) {
+		struct http_limits limits = edge_limits(config, door->index);
+
+		admission_init(&door->admission, config, span_str(door->url));
+		http_server_set_limits(door->server, &limits, NULL);
+	}
+	return 0;
+}
+
+/* The pool keeps its size for life: routes stand in it. */
+static void size_pool(struct gateway *gateway)
+{
+	int64_t want = gateway->config->worker_per_principal;
+
+	if (want <= 0)
+		want = count_cores();
+	gateway->pool_size = want < POOL_MAX ? (unsigned)want : POOL_MAX;
+}
+
+static void configured(struct process *process, struct span config, uint64_t generation)
+{
+	struct err err = {0};
+
+	(void)generation;
+	if (take_config(gateway_of(process), config, &err) < 0)
+		log_error("config.unreadable", err_text(&err));
+}
+
+/* --- life
+ * ---------------------------------------------------------------------------------------------- */
+
+static void on_drain(evutil_socket_t fd, short what, void *arg)
+{
+	const struct timeval tv = {0, DRAIN_TICK_MS * 1000};
+	struct gateway *gateway = arg;
+	unsigned connections = 0;
+
+	(void)fd;
+	(void)what;
+	for (struct door *door = gateway->doors; door; door = door->next)
+		connections += http_server_connections(door->server);
+	if (connections == 0 || clock_ms() >= gateway->drain_until_ms)
+		process_exit(gateway->process, EXIT_SUCCESS, NULL);
+	else
+		event_add(gateway->drain, &tv);
+}
+
+static void stop(struct process *process, uint32_t deadline_ms)
+{
+	struct gateway *gateway = gateway_of(process);
+	struct http_limits limits;
+
+	gateway->draining = true;
+	gateway->drain_until_ms =
+		clock_ms() + (deadline_ms > 2 * DRAIN_MARGIN_MS ? deadline_ms - DRAIN_MARGIN_MS
+								: deadline_ms / 2);
+	for (struct door *door = gateway->doors; door; door = door->next) {
+		http_listener_free(door->listener);
+		door->listener = NULL;
+		limits = edge_limits(gateway->config, door->index);
+		limits.linger_ms = DRAIN_LINGER_MS;
+		http_server_set_limits(door->server, &limits, NULL);
+		http_server_drain(door->server);
+	}
+	exchanges_end_streams(gateway);
+	on_drain(-1, 0, gateway);
+}
+
+static int make_timers(struct gateway *gateway)
+{
+	struct event_base *base = process_base(gateway->process);
+
+	gateway->tick = evtimer_new(base, on_tick, gateway);
+	gateway->reopen = evtimer_new(base, on_reopen, gateway);
+	gateway->keepalive = evtimer_new(base, on_keepalive, gateway);
+	gateway->drain = evtimer_new(base, on_drain, gateway);
+	return gateway->tick && gateway->reopen && gateway->keepalive && gateway->drain
+		       ? 0
+		       : -ERR_NO_MEMORY;
+}
+
+static void free_timer(struct event *timer)
+{
+	if (timer)
+		event_free(timer);
+}
+
+static int before_jail(struct process *process, struct span config, struct err *err)
+{
+	struct gateway *gateway = calloc(1, sizeof(*gateway));
+	int r;
+
+	if (!gateway)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a gateway");
+	gateway->process = process;
+	process_set_user(process, gateway);
+	gateway->started_ms = clock_ms();
+	gateway->metrics = metrics_new();
+	if (!gateway->metrics || make_timers(gateway) < 0)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a gateway");
+	if (getrandom(&gateway->seed, sizeof(gateway->seed), 0) != sizeof(gateway->seed))
+		return err_set_errno(err, "no random numbers");
+	r = take_config(gateway, config, err);
+	if (r < 0)
+		return r;
+	log_set_level((enum log_level)gateway->config->log_level);
+	log_set_format((enum log_format)gateway->config->log_format);
+	size_pool(gateway);
+	return 0;
+}
+
+static int after_jail(struct process *process, struct err *err)
+{
+	(void)err;
+	routes_open_sessions(gateway_of(process));
+	return 0;
+}
+
+static void cleanup(struct process *process)
+{
+	struct gateway *gateway = gateway_of(process);
+
+	if (!gateway)
+		return;
+	while (gateway->doors) {
+		struct door *door = gateway->doors;
+
+		gateway->doors = door->next;
+		door_free(door);
+	}
+	routes_free(gateway);
+	exchanges_free(gateway);
+	link_free(gateway->sessions);
+	catalogue_free(gateway->catalogue);
+	metrics_free(gateway->metrics);
+	config_free(gateway->config);
+	free_timer(gateway->tick);
+	free_timer(gateway->reopen);
+	free_timer(gateway->keepalive);
+	free_timer(gateway->drain);
+	free(gateway);
+}
+
+static const struct link_handlers root_handlers = {
+	.on = {[MSG_LISTENER] = on_listener, [MSG_CATALOGUE] = on_catalogue}};
+
+static const struct process_peer peers[] = {
+	{ROLE_SESSIONS, &route_sessions_handlers, NULL},
+	{ROLE_WORKER, &route_worker_handlers, NULL},
+	{ROLE_ADMIN, &queries_handlers, NULL},
+	{ROLE_MAX, NULL, NULL},
+};
+
+static const struct process_role gateway_role = {
+	.role = ROLE_GATEWAY,
+	.root = &root_handlers,
+	.peers = peers,
+	.before_jail = before_jail,
+	.after_jail = after_jail,
+	.configured = configured,
+	.stop = stop,
+	.cleanup = cleanup,
+};
+
+int main(void)
+{
+	return process_main(&gateway_role);
+}

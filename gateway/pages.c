@@ -1,0 +1,91 @@
+/* What a gateway shows beside MCP: health, and a word to those who come with a browser or curl. */
+#include "edge.h"
+#include "health.h"
+
+#include <stdio.h>
+
+#define PAGE_MAX (1024u * 1024)
+
+typedef unsigned page_fn(const struct door *door, struct span host, struct buf *out);
+
+static unsigned page_live(const struct door *door, struct span host, struct buf *out)
+{
+	(void)door;
+	(void)host;
+	buf_append_str(out, "{\"status\":\"ok\"}\n");
+	return 200;
+}
+
+static unsigned page_health(const struct door *door, struct span host, struct buf *out)
+{
+	(void)host;
+	return health_write(door->gateway, false, out) ? 200 : 503;
+}
+
+static unsigned page_ready(const struct door *door, struct span host, struct buf *out)
+{
+	(void)host;
+	return health_write(door->gateway, true, out) ? 200 : 503;
+}
+
+static unsigned page_front(const struct door *door, struct span host, struct buf *out)
+{
+	char url[320] = "http://localhost" MCP_PATH;
+
+	if (strncmp(door->url, "unix:", 5) != 0 && host.len > 0 && host.len < 256)
+		snprintf(url, sizeof(url), "http://%.*s" MCP_PATH, SPAN_ARG(host));
+	buf_printf(out,
+		"Gatehouse " GATEHOUSE_VERSION ", a gateway for the Model Context Protocol.\n"
+		"Point an MCP client at %s (Streamable HTTP), or look around with curl:\n\n"
+		"  curl %s -H 'Content-Type: application/json' \\\n"
+		"    -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}'\n\n"
+		"Health: /livez /healthz /readyz\n",
+		url, url);
+	return 200;
+}
+
+static const struct {
+	const char *path;
+	const char *type;
+	page_fn *write;
+} pages[] = {
+	{"/livez", "application/json", page_live},
+	{"/healthz", "application/json", page_health},
+	{"/readyz", "application/json", page_ready},
+	{"/", "text/plain; charset=utf-8", page_front},
+};
+
+static size_t find(struct span path)
+{
+	size_t i = 0;
+
+	while (i < sizeof(pages) / sizeof(*pages) && !span_is(path, pages[i].path))
+		i++;
+	return i;
+}
+
+bool page_exists(struct span path)
+{
+	return find(path) < sizeof(pages) / sizeof(*pages);
+}
+
+void page_answer(struct door *door, struct http_conn *conn, const struct http1_head *head)
+{
+	size_t i = find(head->path);
+	struct answer_headers headers = {.n = 0};
+	struct err err = {0};
+	struct buf body;
+	unsigned status;
+
+	if (!span_is(head->method, "GET") && !span_is(head->method, "HEAD")) {
+		err_set(&err, ERR_METHOD_NOT_ALLOWED, "this page can only be read");
+		edge_refuse(door, conn, head, &err, SPAN_NONE, "GET, HEAD");
+		return;
+	}
+	buf_init(&body, PAGE_MAX);
+	status = pages[i].write(door, head->host, &body);
+	answer_headers_add(&headers, "Content-Type", span_str(pages[i].type));
+	answer_headers_add(&headers, "Cache-Control", SPAN_LIT("no-store"));
+	http_conn_respond(conn, status, headers.list, headers.n, buf_span(&body));
+	buf_free(&body);
+}
