@@ -67,6 +67,8 @@ static void child_free(struct child *child)
 	all->total--;
 	if (child->died)
 		event_free(child->died);
+	if (child->late)
+		event_free(child->late);
 	if (child->pidfd >= 0)
 		close(child->pidfd);
 	link_free(child->link);
@@ -156,6 +158,8 @@ static _Noreturn void become(const char *path, enum role role, int link_fd)
 	sigset_t none;
 	char *argv[] = {(char *)(uintptr_t)role_program(role), NULL};
 
+	/* what a terminal or a service manager sends to the whole group is for the root, which ends the others in order */
+	setpgid(0, 0);
 	if (link_fd == PROCESS_ROOT_FD)
 		fcntl(link_fd, F_SETFD, 0);
 	else
@@ -266,6 +270,26 @@ void child_stop(struct child *child, uint32_t deadline_ms)
 void child_kill(struct child *child)
 {
 	child_signal(child, SIGKILL);
+}
+
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	child_kill(arg);
+}
+
+void child_let_go(struct child *child)
+{
+	const struct timeval tv = {1, 0};
+
+	link_free(child->link);
+	child->link = NULL;
+	if (child->state == CHILD_ASKED || child->late)
+		return;
+	child->late = evtimer_new(child->all->base, on_late, child);
+	if (!child->late || event_add(child->late, &tv) < 0)
+		child_kill(child);
 }
 
 /* --- orphans

@@ -39,6 +39,7 @@ struct child {
 	pid_t server_pid;   /* a keeper: its server's */
 	char reason[128];   /* what it said before it left (EXIT_REASON) */
 	struct event *died; /* the pidfd's */
+	struct event *late; /* when it is killed if it has not ended by itself */
 	struct children *all;
 	UT_hash_handle hh;
 };
@@ -87,6 +88,11 @@ void child_failed(struct child *child);
 /* Tell the child to stop, by message if its link is open, else by SIGTERM. */
 void child_stop(struct child *child, uint32_t deadline_ms);
 void child_kill(struct child *child);
+/*
+ * Close its link, on which a process ends by itself (a keeper with all its server left behind), and kill it if it still is
+ * there after a second.
+ */
+void child_let_go(struct child *child);
 
 /* Kill and reap processes that came to us as orphans. Returns how many are still there; call again while any is. */
 unsigned children_kill_orphans(struct children *all);

@@ -300,7 +300,7 @@ void node_release_dependants(struct node *node, const struct child *gone)
 			if (child->state == CHILD_ASKED)
 				child_failed(child);
 			else
-				child_kill(child);
+				child_let_go(child);
 		} else if (child->state == CHILD_ASKED &&
 			   (gone->role == ROLE_ZYGOTE || gone->role == ROLE_LAUNCHER) &&
 			   (child->role == ROLE_WORKER) == (gone->role == ROLE_ZYGOTE)) {

@@ -310,15 +310,12 @@ static void on_child_link_closed(struct link *link, int code, const char *why, v
 {
 	struct child *child = arg;
 
+	(void)link;
 	if (code != -ERR_CLOSED)
 		log_error("child.bad_message", why, KV_STR("role", role_name(child->role)),
 			KV_STR("name", child->name));
-	link_free(link);
-	child->link = NULL;
-	/* who no longer listens to the root cannot be led: it is ended, if it is not ending already
-	 */
-	if (child->state != CHILD_ASKED)
-		child_kill(child);
+	/* who no longer listens to the root cannot be led: if it is not ending already, it is ended */
+	child_let_go(child);
 }
 
 const struct link_handlers node_child_handlers = {
