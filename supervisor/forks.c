@@ -53,6 +53,9 @@ void node_on_worker_want(struct link *link, const struct message *msg, void *arg
 	struct err err = {0};
 	int r;
 
+	/* nobody new is served any more */
+	if (node->stopping)
+		return;
 	tree_count_children(node->tree, workers, &counts);
 	if (counts.workers >= (size_t)node->config->worker_max)
 		r = err_set(&err, ERR_TOO_MANY, "worker.max (%lld) session workers are alive",
