@@ -88,10 +88,13 @@ static void on_died(evutil_socket_t fd, short what, void *arg)
 	siginfo_t info = {0};
 
 	(void)what;
-	if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) < 0 && errno != ECHILD)
+	/* ECHILD: it is reaped already, by nobody we know; without a pid it has not exited after all */
+	if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) < 0) {
+		if (errno != ECHILD)
+			return;
+	} else if (info.si_pid == 0) {
 		return;
-	if (info.si_pid == 0 && errno != ECHILD)
-		return;
+	}
 	event_del(child->died);
 	hear_out(child);
 	child->all->ops->exited(child, info.si_code ? info.si_code : CLD_KILLED,
