@@ -114,7 +114,8 @@ char *buf_steal(struct buf *buf, size_t *ret_len)
 {
 	char *data = buf->data;
 
-	*ret_len = buf->len;
+	if (ret_len)
+		*ret_len = buf->len;
 	buf_init(buf, buf->max);
 	return data;
 }

@@ -38,7 +38,7 @@ int buf_reserve(struct buf *buf, size_t len);
 void buf_consume(struct buf *buf, size_t len);
 /* What is in the buffer, valid until the next change. */
 struct span buf_span(const struct buf *buf);
-/* Hand the bytes to the caller (who frees them with free) and leave the buffer empty. May return
+/* Hand the bytes to the caller (who frees them with free; ret_len may be NULL) and leave the buffer empty. May return
  * NULL if empty. */
 char *buf_steal(struct buf *buf, size_t *ret_len);
 

@@ -64,7 +64,8 @@ static int load_config(struct node *node, const struct options *options)
 	for (unsigned i = 0; r == 0 && i < options->n_listen; i++)
 		r = config_add_listen(node->config, options->listen[i], i == 0, &err);
 	config_report_write(&report, &text);
-	fwrite(text.data, 1, text.len, stderr);
+	if (text.len > 0)
+		fwrite(text.data, 1, text.len, stderr);
 	if (err.code)
 		fprintf(stderr, "--listen: %s\n", err_text(&err));
 	buf_free(&text);
