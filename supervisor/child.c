@@ -18,7 +18,9 @@
 void children_init(
 	struct children *all, struct event_base *base, const struct child_ops *ops, void *arg)
 {
-	*all = (struct children){.base = base, .ops = ops, .arg = arg, .next_instance = 1};
+	/* the policy numbers its own children from 1: keepers, which it does not know, stay clear of those */
+	*all = (struct children){
+		.base = base, .ops = ops, .arg = arg, .next_instance = UINT64_C(1) << 32};
 }
 
 struct child *children_find(struct children *all, uint64_t instance)
