@@ -109,6 +109,8 @@ void ask_cancelled(struct instance *instance, struct span raw_id, struct span re
 			continue;
 		if (json_type(reason) != JSON_STRING || reason.len > 4096)
 			reason = SPAN_NONE;
+		/* a control message would overtake the question */
+		link_flush(instance->client->link);
 		link_send(instance->client->link, MSG_ASK_CANCEL, ask->stream, NULL, reason, NULL);
 		ask_free(instance, ask);
 	}

@@ -329,6 +329,14 @@ static struct call *make_call(
 	return call;
 }
 
+static bool is_cancelled(const struct client *client, uint32_t stream)
+{
+	for (unsigned i = 0; i < CLIENT_EARLY_CANCELS; i++)
+		if (client->cancelled[i] == stream)
+			return true;
+	return false;
+}
+
 static int find_instance(struct client *client, struct instance **ret, struct err *err)
 {
 	struct upstream *up = client->up;
@@ -361,7 +369,9 @@ static void on_call(struct link *link, const struct message *msg, void *arg)
 	struct instance *instance = NULL;
 	struct call *call = NULL;
 	struct err err = {0};
-	int r = find_instance(client, &instance, &err);
+	int r = is_cancelled(client, msg->stream)
+			? err_set(&err, ERR_CANCELLED, "cancelled by the client")
+			: find_instance(client, &instance, &err);
 
 	(void)arg;
 	if (r == 0) {
@@ -395,6 +405,8 @@ static void on_cancel(struct link *link, const struct message *msg, void *arg)
 	HASH_FIND(by_stream, client->calls, &msg->stream, sizeof(msg->stream), call);
 	if (call)
 		call_cancel(call, msg->payload);
+	else
+		client->cancelled[client->n_cancelled++ % CLIENT_EARLY_CANCELS] = msg->stream;
 }
 
 static void on_note(struct link *link, const struct message *msg, void *arg)

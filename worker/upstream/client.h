@@ -8,6 +8,8 @@
 /* Words that a session has here: uris it subscribed to, tasks it started. */
 #define CLIENT_MARKS_MAX 4096u
 
+#define CLIENT_EARLY_CANCELS 32u
+
 struct mark {
 	UT_hash_handle hh;
 	char key[];
@@ -32,6 +34,9 @@ struct client {
 	struct undelivered *undelivered;
 	size_t undelivered_bytes;
 	struct event *retry;
+	/* streams whose CALL_CANCEL, a control message, overtook the CALL; the newest */
+	uint32_t cancelled[CLIENT_EARLY_CANCELS];
+	unsigned n_cancelled;
 };
 
 extern const struct link_handlers client_handlers;
