@@ -65,7 +65,10 @@ void children_init(struct children *all, struct event_base *base, const struct c
 struct child *children_find(struct children *all, uint64_t instance);
 /* The one running child of a singleton role, or the child of that role and name; NULL if none. */
 struct child *children_find_named(struct children *all, enum role role, const char *name);
-/* A number for the next child. */
+/*
+ * A number for a child that the policy does not know (it numbers its own, from 1): still exact as a JSON number.
+ */
+#define CHILD_INSTANCE_FIRST (UINT64_C(1) << 48)
 uint64_t children_next_instance(struct children *all);
 
 /*
