@@ -20,7 +20,7 @@ void children_init(
 {
 	/* the policy numbers its own children from 1: keepers, which it does not know, stay clear of those */
 	*all = (struct children){
-		.base = base, .ops = ops, .arg = arg, .next_instance = UINT64_C(1) << 32};
+		.base = base, .ops = ops, .arg = arg, .next_instance = CHILD_INSTANCE_FIRST};
 }
 
 struct child *children_find(struct children *all, uint64_t instance)
