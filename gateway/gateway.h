@@ -73,6 +73,7 @@ struct gateway {
 	uint64_t drain_until_ms;
 	struct event *drain;
 	struct metrics *metrics;
+	struct link *admin; /* NULL: none */
 };
 
 struct gateway *gateway_of(const struct process *process);

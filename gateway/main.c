@@ -272,6 +272,7 @@ static void cleanup(struct process *process)
 	routes_free(gateway);
 	exchanges_free(gateway);
 	link_free(gateway->sessions);
+	link_free(gateway->admin);
 	catalogue_free(gateway->catalogue);
 	metrics_free(gateway->metrics);
 	config_free(gateway->config);
@@ -288,7 +289,7 @@ static const struct link_handlers root_handlers = {
 static const struct process_peer peers[] = {
 	{ROLE_SESSIONS, &route_sessions_handlers, NULL},
 	{ROLE_WORKER, &route_worker_handlers, NULL},
-	{ROLE_ADMIN, &queries_handlers, NULL},
+	{ROLE_ADMIN, &queries_handlers, queries_accepted},
 	{ROLE_MAX, NULL, NULL},
 };
 

@@ -71,11 +71,23 @@ static void on_query(struct link *link, const struct message *msg, void *arg)
 
 static void on_admin_closed(struct link *link, int code, const char *why, void *arg)
 {
-	(void)arg;
+	struct gateway *gateway = gateway_of(arg);
+
 	if (code != -ERR_CLOSED)
 		log_warn("link.failed", why, KV_STR("peer", "admin"));
+	if (gateway->admin == link)
+		gateway->admin = NULL;
 	link_free(link);
 }
 
 const struct link_handlers queries_handlers = {
 	.on = {[MSG_QUERY] = on_query}, .closed = on_admin_closed};
+
+void queries_accepted(struct process *process, struct link *link)
+{
+	struct gateway *gateway = gateway_of(process);
+
+	/* a new admin process takes the place of a dead one */
+	link_free(gateway->admin);
+	gateway->admin = link;
+}

@@ -2,8 +2,9 @@
 #ifndef GATEHOUSE_QUERIES_H
 #define GATEHOUSE_QUERIES_H
 
-#include "link.h"
+#include "process.h"
 
 extern const struct link_handlers queries_handlers;
+void queries_accepted(struct process *process, struct link *link);
 
 #endif
