@@ -39,7 +39,7 @@ static struct span cut(struct span s, char c, struct span *rest)
 /* --- Accept ------------------------------------------------------------------------------------
  */
 
-#define ACCEPTS_ANY 4u
+#define ACCEPTS_ANY 8u
 
 static bool is_refused(struct span parameters)
 {
@@ -79,8 +79,11 @@ static unsigned read_accept(struct span value)
 		for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
 			if (!same(range, known[i].range))
 				continue;
-			if (!is_refused(parameters))
-				bits |= known[i].bits;
+			if (is_refused(parameters))
+				break;
+			if (known[i].bits == ACCEPTS_SSE && !(bits & ACCEPTS_JSON))
+				bits |= ACCEPTS_SSE_FIRST;
+			bits |= known[i].bits;
 			break;
 		}
 	}
@@ -93,7 +96,7 @@ static unsigned settle_accept(unsigned bits, bool seen, bool is_get)
 		bits = ACCEPTS_ANY;
 	if (bits & ACCEPTS_ANY)
 		bits |= is_get ? ACCEPTS_SSE : ACCEPTS_JSON;
-	return bits & (ACCEPTS_JSON | ACCEPTS_SSE);
+	return bits & (ACCEPTS_JSON | ACCEPTS_SSE | ACCEPTS_SSE_FIRST);
 }
 
 /* --- headers -----------------------------------------------------------------------------------

@@ -194,6 +194,17 @@ void exchange_credit(struct exchange *exchange, size_t bytes)
 		send_end(exchange);
 }
 
+void exchange_park(struct exchange *exchange)
+{
+	if (exchange->state != EXCHANGE_STREAMING || exchange->ending || exchange->batch ||
+		exchange->worker->session.version < MCP_2025_11_25 || exchange->era == MCP_MODERN)
+		return;
+	request_exchange_gone(exchange->worker, exchange);
+	streams_exchange_gone(&exchange->worker->streams, exchange);
+	exchange->events = NULL;
+	exchange_end(exchange);
+}
+
 void exchange_closed(struct exchange *exchange)
 {
 	exchange->gateway = NULL;
@@ -211,7 +222,8 @@ static bool may_stream(const struct exchange *exchange)
 
 static bool may_answer_json(const struct exchange *exchange)
 {
-	return (exchange->accept & EXCHANGE_ACCEPTS_JSON) || !may_stream(exchange);
+	return !may_stream(exchange) ||
+	       ((exchange->accept & EXCHANGE_ACCEPTS_JSON) && !(exchange->accept & EXCHANGE_PREFERS_SSE));
 }
 
 static void become_stream(struct exchange *exchange)

@@ -13,6 +13,7 @@
 
 #define EXCHANGE_ACCEPTS_JSON 1u
 #define EXCHANGE_ACCEPTS_SSE 2u
+#define EXCHANGE_PREFERS_SSE 4u
 
 enum exchange_verb { EXCHANGE_POST = 1, EXCHANGE_GET, EXCHANGE_DELETE };
 enum exchange_content { EXCHANGE_NO_CONTENT, EXCHANGE_JSON, EXCHANGE_SSE };
@@ -77,6 +78,9 @@ void exchange_end(struct exchange *exchange);
 void exchange_deliver(struct exchange *exchange, struct span message, bool final);
 /* One of its requests ends without an answer (it was cancelled). May free it. */
 void exchange_settle(struct exchange *exchange);
+
+/* Close its event stream before the answer is there, where the client's revision lets it come back for the rest. */
+void exchange_park(struct exchange *exchange);
 
 /* The client has closed it, or its gateway died. Frees the exchange; its requests go on (legacy) or end (modern). */
 void exchange_closed(struct exchange *exchange);

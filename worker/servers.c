@@ -308,6 +308,14 @@ static void on_forwarded(struct link *link, const struct message *msg, void *arg
 		request->forwarded = true;
 }
 
+static void on_parked(struct link *link, const struct message *msg, void *arg)
+{
+	struct request *request = find_call(link, worker_of(arg), msg->stream);
+
+	if (request && request->exchange)
+		exchange_park(request->exchange);
+}
+
 static void on_done(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_call_done *done = msg->fields;
@@ -401,6 +409,7 @@ const struct link_handlers worker_upstream_handlers = {
 	.on =
 		{
 			[MSG_CALL_FORWARDED] = on_forwarded,
+			[MSG_CALL_PARKED] = on_parked,
 			[MSG_CALL_DONE] = on_done,
 			[MSG_CALL_NOTE] = on_call_note,
 			[MSG_SERVER_NOTE] = on_server_note,
