@@ -3,9 +3,9 @@
  * {"ok":true, …} or {"ok":false,"error":{"reason","message","next"}}.
  */
 #include "admin.h"
+#include "bounds.h"
 #include "json.h"
 #include "json_write.h"
-#include "limits.h"
 #include "samples.h"
 
 #include <stdio.h>

@@ -3,9 +3,9 @@
  * /readyz. By libevent's server; requests have no body that matters, and everyone may read.
  */
 #include "admin.h"
+#include "bounds.h"
 #include "json.h"
 #include "json_write.h"
-#include "limits.h"
 
 #include <event2/buffer.h>
 #include <event2/http.h>

@@ -1,6 +1,6 @@
 /*
  * A growing byte buffer with a maximum. Every buffer of the project has one; the maxima stand in
- * limits.h or in the configuration.
+ * bounds.h or in the configuration.
  */
 #ifndef GATEHOUSE_BUF_H
 #define GATEHOUSE_BUF_H

@@ -1,6 +1,6 @@
 /* The servers, as our own files and those of MCP clients describe them. */
+#include "bounds.h"
 #include "config_internal.h"
-#include "limits.h"
 
 #include <ctype.h>
 #include <stdio.h>

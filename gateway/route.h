@@ -5,7 +5,7 @@
 #ifndef GATEHOUSE_ROUTE_H
 #define GATEHOUSE_ROUTE_H
 
-#include "limits.h"
+#include "bounds.h"
 #include "link.h"
 #include "mcp.h"
 

@@ -7,8 +7,8 @@
 #ifndef GATEHOUSE_KEEPER_H
 #define GATEHOUSE_KEEPER_H
 
+#include "bounds.h"
 #include "cgroup.h"
-#include "limits.h"
 #include "recipes.h"
 
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 /* JSON-RPC 2.0: what a message is. The writers are in jsonrpc_write.c. */
 #include "jsonrpc.h"
-#include "limits.h"
+#include "bounds.h"
 
 enum { F_VERSION, F_ID, F_METHOD, F_PARAMS, F_RESULT, F_ERROR, F_MAX };
 

@@ -9,9 +9,9 @@
 #ifndef GATEHOUSE_MESSAGE_H
 #define GATEHOUSE_MESSAGE_H
 
+#include "bounds.h"
 #include "buf.h"
 #include "err.h"
-#include "limits.h"
 #include "span.h"
 
 #include <stdint.h>

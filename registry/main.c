@@ -1,7 +1,7 @@
 /* gatehouse-registry: see registry.h. */
+#include "bounds.h"
 #include "clock.h"
 #include "json.h"
-#include "limits.h"
 #include "log.h"
 #include "registry.h"
 

@@ -1,7 +1,7 @@
 #include "merge_internal.h"
 
+#include "bounds.h"
 #include "json.h"
-#include "limits.h"
 #include "memfile.h"
 
 #include <stdlib.h>

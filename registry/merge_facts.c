@@ -1,7 +1,7 @@
 /* What the servers are together: capabilities, instructions, cache rules (PROTOCOL 23, "Merged
  * lists"). */
+#include "bounds.h"
 #include "json.h"
-#include "limits.h"
 #include "merge_internal.h"
 
 #include <stdlib.h>

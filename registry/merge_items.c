@@ -1,7 +1,7 @@
 /* From the servers' lists to the items of the catalogue: checked, named, limited, in order. */
+#include "bounds.h"
 #include "hash.h"
 #include "json.h"
-#include "limits.h"
 #include "merge_internal.h"
 
 #include <stdlib.h>

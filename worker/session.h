@@ -5,9 +5,9 @@
 #ifndef GATEHOUSE_SESSION_H
 #define GATEHOUSE_SESSION_H
 
+#include "bounds.h"
 #include "buf.h"
 #include "err.h"
-#include "limits.h"
 #include "mcp.h"
 
 #include <uthash.h>

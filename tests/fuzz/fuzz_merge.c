@@ -4,9 +4,9 @@
  * next. Whatever comes, the file made of it is valid and keeps its promises.
  */
 #include "arena.h"
+#include "bounds.h"
 #include "fuzz.h"
 #include "json.h"
-#include "limits.h"
 #include "merge.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* base/config: dialects, every kind of mistake with its message, substitution, secrets, views,
  * differences. */
+#include "bounds.h"
 #include "config.h"
-#include "limits.h"
 
 #include <check.h>
 #include <stdio.h>

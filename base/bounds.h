@@ -2,8 +2,8 @@
  * Every maximum that is not in the configuration, in one place (bytes unless the name says
  * otherwise). A limit that an operator may want to move belongs in config.def instead.
  */
-#ifndef GATEHOUSE_LIMITS_H
-#define GATEHOUSE_LIMITS_H
+#ifndef GATEHOUSE_BOUNDS_H
+#define GATEHOUSE_BOUNDS_H
 
 /* links */
 #define LIMIT_FRAME_PAYLOAD (64u * 1024u) /* payload bytes carried by one frame */
