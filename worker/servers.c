@@ -331,7 +331,8 @@ static void on_done(struct link *link, const struct message *msg, void *arg)
 		return;
 	if (done->kind == 2)
 		err_set(&reply.err, (enum err_code)done->code, "%.*s", SPAN_ARG(done->detail));
-	server_forget(request);
+	/* whose answer it was is still asked for, by what remembers tasks and subscriptions */
+	request->call = 0;
 	request_reply(request, &reply);
 }
 
