@@ -13,6 +13,10 @@
  */
 #define LOG_LINE_MAX 16384
 
+/* Lines that wait for each other leave in one write, which a pipe takes whole (PIPE_BUF of
+ * pipe(7)). */
+#define LOG_BATCH_MAX 4096
+
 static const char *const level_names[LOG_LEVEL_MAX] = {"debug", "info", "warn", "error"};
 
 static struct {
@@ -22,7 +26,16 @@ static struct {
 	bool terminal;
 	pid_t pid;
 	uint64_t dropped;
-} logger = {.role = "gatehouse", .level = LOG_INFO};
+	bool batching;
+	struct buf line;  /* memory of the last line, kept for the next */
+	struct buf batch; /* whole lines */
+	size_t batch_lines;
+	time_t second; /* that text is of */
+	char text_of_second[32];
+} logger = {.role = "gatehouse",
+	.level = LOG_INFO,
+	.line = {.max = LOG_LINE_MAX},
+	.batch = {.max = LOG_BATCH_MAX}};
 
 void log_init(const char *role)
 {
@@ -82,48 +95,78 @@ uint64_t log_dropped(void)
 	return logger.dropped;
 }
 
+/* printf is too slow for what is written with each request. */
+static void append_uint(struct buf *line, uint64_t n, int min_digits)
+{
+	char digits[20];
+	int i = (int)sizeof(digits);
+
+	do {
+		digits[--i] = (char)('0' + n % 10);
+		n /= 10;
+	} while (n > 0 || (int)sizeof(digits) - i < min_digits);
+	buf_append(line, digits + i, sizeof(digits) - (size_t)i);
+}
+
+static void append_int(struct buf *line, int64_t n)
+{
+	if (n < 0)
+		buf_append_char(line, '-');
+	append_uint(line, n < 0 ? 0 - (uint64_t)n : (uint64_t)n, 1);
+}
+
 static void append_time(struct buf *line)
 {
 	struct timespec now;
 	struct tm tm;
-	char text[32];
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	gmtime_r(&now.tv_sec, &tm);
-	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-	buf_printf(line, "%s.%03ldZ", text, now.tv_nsec / 1000000);
+	if (now.tv_sec != logger.second) {
+		logger.second = now.tv_sec;
+		gmtime_r(&now.tv_sec, &tm);
+		strftime(logger.text_of_second, sizeof(logger.text_of_second), "%Y-%m-%dT%H:%M:%S.",
+			&tm);
+	}
+	buf_append_str(line, logger.text_of_second);
+	append_uint(line, (uint64_t)now.tv_nsec / 1000000, 3);
+	buf_append_char(line, 'Z');
 }
 
-static void append_value(struct buf *line, const struct log_kv *kv, bool text)
+/* 0 or the buffer's error. */
+static int append_value(struct buf *line, const struct log_kv *kv, bool text)
 {
 	switch (kv->kind) {
 	case LOG_KV_STR:
-		if (text)
-			buf_append_span(line, kv->str);
-		else
-			json_write_string(line, kv->str);
-		break;
+		return text ? buf_append_span(line, kv->str) : json_write_string(line, kv->str);
 	case LOG_KV_INT:
-		buf_printf(line, "%lld", (long long)kv->num);
+		append_int(line, kv->num);
 		break;
 	case LOG_KV_BOOL:
-		buf_append_str(line, kv->num ? "true" : "false");
-		break;
+		return buf_append_str(line, kv->num ? "true" : "false");
 	case LOG_KV_MS:
-		buf_printf(line, "%lld.%03lld", (long long)(kv->num / 1000),
-			(long long)(kv->num % 1000));
+		append_int(line, kv->num / 1000);
+		buf_append_char(line, '.');
+		append_uint(line, (uint64_t)(kv->num < 0 ? -kv->num : kv->num) % 1000, 3);
 		break;
 	case LOG_KV_END:
 		break;
 	}
+	return 0;
 }
 
 static void append_json(struct buf *line, enum log_level level, const char *event, const char *msg)
 {
 	buf_append_str(line, "{\"ts\":\"");
 	append_time(line);
-	buf_printf(line, "\",\"level\":\"%s\",\"role\":\"%s\",\"pid\":%d,\"event\":\"%s\",\"msg\":",
-		level_names[level], logger.role, (int)logger.pid, event);
+	buf_append_str(line, "\",\"level\":\"");
+	buf_append_str(line, level_names[level]);
+	buf_append_str(line, "\",\"role\":\"");
+	buf_append_str(line, logger.role);
+	buf_append_str(line, "\",\"pid\":");
+	append_int(line, logger.pid);
+	buf_append_str(line, ",\"event\":\"");
+	buf_append_str(line, event);
+	buf_append_str(line, "\",\"msg\":");
 	json_write_string(line, span_str(msg));
 }
 
@@ -133,28 +176,66 @@ static void append_text(struct buf *line, enum log_level level, const char *even
 	buf_printf(line, " %-5s %-9s %s: %s", level_names[level], logger.role, event, msg);
 }
 
-void log_event(enum log_level level, const char *event, const char *msg, const struct log_kv *kv)
+static void append_fields(struct buf *line, const struct log_kv *kv)
 {
-	struct buf line;
-
-	buf_init(&line, LOG_LINE_MAX);
-	if (logger.text)
-		append_text(&line, level, event, msg);
-	else
-		append_json(&line, level, event, msg);
 	for (; kv->kind != LOG_KV_END; kv++) {
-		size_t before = line.len;
+		size_t before = line->len;
 
 		if (kv->kind == LOG_KV_STR && kv->str.len == 0)
 			continue;
-		buf_printf(&line, logger.text ? " %s=" : ",\"%s\":", kv->key);
-		append_value(&line, kv, logger.text);
+		buf_append_str(line, logger.text ? " " : ",\"");
+		buf_append_str(line, kv->key);
+		buf_append_str(line, logger.text ? "=" : "\":");
 		/* leave room for the end; a field that does not fit is left out whole */
-		if (line.len + 2 > LOG_LINE_MAX)
-			line.len = before;
+		if (append_value(line, kv, logger.text) < 0 || line->len + 2 > LOG_LINE_MAX)
+			line->len = before;
 	}
-	buf_append_str(&line, logger.text ? "\n" : "}\n");
-	if (write(STDERR_FILENO, line.data, line.len) != (ssize_t)line.len)
-		logger.dropped++;
-	buf_free(&line);
+}
+
+static void put(const struct buf *bytes, size_t lines)
+{
+	if (bytes->len && write(STDERR_FILENO, bytes->data, bytes->len) != (ssize_t)bytes->len)
+		logger.dropped += lines;
+}
+
+void log_flush(void)
+{
+	put(&logger.batch, logger.batch_lines);
+	buf_clear(&logger.batch);
+	logger.batch_lines = 0;
+}
+
+void log_set_batching(bool batching)
+{
+	log_flush();
+	logger.batching = batching;
+}
+
+static bool join_batch(enum log_level level)
+{
+	if (!logger.batching || level >= LOG_WARN)
+		return false;
+	if (logger.batch.len + logger.line.len > LOG_BATCH_MAX)
+		log_flush();
+	if (buf_append_span(&logger.batch, buf_span(&logger.line)) < 0)
+		return false;
+	logger.batch_lines++;
+	return true;
+}
+
+void log_event(enum log_level level, const char *event, const char *msg, const struct log_kv *kv)
+{
+	struct buf *line = &logger.line;
+
+	buf_clear(line);
+	if (logger.text)
+		append_text(line, level, event, msg);
+	else
+		append_json(line, level, event, msg);
+	append_fields(line, kv);
+	buf_append_str(line, logger.text ? "\n" : "}\n");
+	if (join_batch(level))
+		return;
+	log_flush();
+	put(line, 1);
 }

@@ -42,6 +42,14 @@ bool log_enabled(enum log_level level);
 /* Lines dropped because standard error was full. */
 uint64_t log_dropped(void);
 
+/*
+ * For a process that logs with each request: lines below warn are kept, up to 4 KB of them, until
+ * log_flush, a line of warn or error, or the next one that has no room. Whoever sets it flushes at
+ * the end of each turn of its loop and before it exits.
+ */
+void log_set_batching(bool batching);
+void log_flush(void);
+
 /* event: a short dotted word ("call", "session.opened"). kv ends with a LOG_KV_END row; strings
  * with "" are left out. */
 void log_event(enum log_level level, const char *event, const char *msg, const struct log_kv *kv);

@@ -38,6 +38,12 @@ static struct span method_of(const struct exchange *exchange, const struct outco
 	return exchange->verb == EXCHANGE_GET ? SPAN_LIT("GET") : SPAN_LIT("DELETE");
 }
 
+/* The lines of one turn of the loop leave together. */
+static void flush_soon(const struct gateway *gateway)
+{
+	event_active(gateway->flush, EV_TIMEOUT, 0);
+}
+
 void access_log_exchange(
 	const struct exchange *exchange, const struct outcome *outcome, uint64_t took_us)
 {
@@ -67,6 +73,7 @@ void access_log_exchange(
 			KV_INT("bytes_out", exchange->bytes_out),
 			{LOG_KV_END, NULL, {NULL, 0}, 0},
 		});
+	flush_soon(exchange->gateway);
 }
 
 void access_log_refused(const struct gateway *gateway, const struct http_conn *conn,
@@ -86,4 +93,5 @@ void access_log_refused(const struct gateway *gateway, const struct http_conn *c
 			KV_STR("executed", "no"),
 			{LOG_KV_END, NULL, {NULL, 0}, 0},
 		});
+	flush_soon(gateway);
 }

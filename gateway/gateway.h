@@ -73,6 +73,7 @@ struct gateway {
 	uint64_t drain_until_ms;
 	struct event *drain;
 	struct metrics *metrics;
+	struct event *flush; /* of log lines, at the end of a turn of the loop */
 	struct link *admin; /* NULL: none */
 };
 

@@ -40,6 +40,14 @@ static void on_reopen(evutil_socket_t fd, short what, void *arg)
 	routes_open_sessions(arg);
 }
 
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	log_flush();
+}
+
 static void on_keepalive(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
@@ -215,7 +223,9 @@ static int make_timers(struct gateway *gateway)
 	gateway->reopen = evtimer_new(base, on_reopen, gateway);
 	gateway->keepalive = evtimer_new(base, on_keepalive, gateway);
 	gateway->drain = evtimer_new(base, on_drain, gateway);
-	return gateway->tick && gateway->reopen && gateway->keepalive && gateway->drain
+	gateway->flush = evtimer_new(base, on_flush, NULL);
+	return gateway->tick && gateway->reopen && gateway->keepalive && gateway->drain &&
+			       gateway->flush
 		       ? 0
 		       : -ERR_NO_MEMORY;
 }
@@ -246,6 +256,7 @@ static int before_jail(struct process *process, struct span config, struct err *
 		return r;
 	log_set_level((enum log_level)gateway->config->log_level);
 	log_set_format((enum log_format)gateway->config->log_format);
+	log_set_batching(true);
 	size_pool(gateway);
 	return 0;
 }
@@ -280,6 +291,8 @@ static void cleanup(struct process *process)
 	free_timer(gateway->reopen);
 	free_timer(gateway->keepalive);
 	free_timer(gateway->drain);
+	free_timer(gateway->flush);
+	log_set_batching(false);
 	free(gateway);
 }
 

@@ -3,9 +3,12 @@
 #include "buf.h"
 #include "err.h"
 #include "json_write.h"
+#include "log.h"
 
 #include <check.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 START_TEST(test_err_table)
 {
@@ -96,6 +99,75 @@ START_TEST(test_json_string_no_room)
 }
 END_TEST
 
+static char log_text[65536];
+
+/* What was written to the pipe since the last time, zero-terminated. */
+static const char *read_log(int fd)
+{
+	ssize_t n = read(fd, log_text, sizeof(log_text) - 1);
+
+	log_text[n > 0 ? n : 0] = '\0';
+	return log_text;
+}
+
+START_TEST(test_log)
+{
+	static char big[20000];
+	int pipe_fds[2], saved = dup(STDERR_FILENO);
+
+	memset(big, 'b', sizeof(big));
+	ck_assert_int_eq(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+	log_init("test");
+	log_set_format(LOG_FORMAT_JSON);
+	dup2(pipe_fds[1], STDERR_FILENO);
+	log_info("one.event", "says \"x\"", KV_INT("n", INT64_MIN), KV_MS("ms", 12005),
+		KV_BOOL("yes", true), KV_SPAN("big", span_of(big, sizeof(big))), KV_STR("none", ""),
+		KV_INT("last", 7));
+	dup2(saved, STDERR_FILENO);
+	read_log(pipe_fds[0]);
+	ck_assert_ptr_nonnull(strstr(log_text,
+		",\"event\":\"one.event\",\"msg\":\"says \\\"x\\\"\","
+		"\"n\":-9223372036854775808,\"ms\":12.005,\"yes\":true,\"last\":7}\n"));
+	ck_assert_int_eq(log_text[strlen("{\"ts\":\"2026-01-01T00:00:00.000")], 'Z');
+	close(saved);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+END_TEST
+
+START_TEST(test_log_batching)
+{
+	int pipe_fds[2], saved = dup(STDERR_FILENO);
+
+	ck_assert_int_eq(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+	log_init("test");
+	dup2(pipe_fds[1], STDERR_FILENO);
+	log_set_batching(true);
+	log_info("a", "");
+	log_info("b", "");
+	ck_assert_str_eq(read_log(pipe_fds[0]), "");
+	log_flush();
+	ck_assert_ptr_nonnull(strstr(read_log(pipe_fds[0]), "\"b\""));
+	ck_assert_ptr_nonnull(strstr(log_text, "\"a\""));
+	/* what matters does not wait, and order stays */
+	log_info("c", "");
+	log_warn("d", "");
+	read_log(pipe_fds[0]);
+	ck_assert_ptr_nonnull(strstr(log_text, "\"c\""));
+	ck_assert(strstr(log_text, "\"c\"") < strstr(log_text, "\"d\""));
+	/* a full batch leaves by itself */
+	for (int i = 0; i < 200; i++)
+		log_info("many", "");
+	ck_assert_uint_gt(strlen(read_log(pipe_fds[0])), 8000);
+	log_set_batching(false);
+	dup2(saved, STDERR_FILENO);
+	ck_assert_uint_eq(log_dropped(), 0);
+	close(saved);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("base");
@@ -108,6 +180,8 @@ int main(void)
 	tcase_add_test(tc, test_arena);
 	tcase_add_loop_test(tc, test_json_string, 0, sizeof(strings) / sizeof(*strings));
 	tcase_add_test(tc, test_json_string_no_room);
+	tcase_add_test(tc, test_log);
+	tcase_add_test(tc, test_log_batching);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
