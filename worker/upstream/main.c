@@ -188,6 +188,7 @@ static void cleanup(struct process *process)
 	instance_free(up->catalogue, ERR_CLOSED, "the process ends");
 	if (up->ops && up->ops->stop)
 		up->ops->stop(up);
+	link_free(up->admin);
 	reporter_free(up);
 	logs_free(&up->logs);
 	buf_free(&up->scratch);
@@ -205,7 +206,7 @@ static const struct link_handlers root_handlers = {
 static const struct process_peer peers[] = {
 	{ROLE_WORKER, &client_handlers, client_accepted},
 	{ROLE_REGISTRY, &reporter_handlers, NULL},
-	{ROLE_ADMIN, &queries_handlers, NULL},
+	{ROLE_ADMIN, &queries_handlers, queries_accepted},
 	{ROLE_MAX, NULL, NULL},
 };
 

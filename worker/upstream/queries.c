@@ -100,9 +100,20 @@ static void on_command(struct link *link, const struct message *msg, void *arg)
 	link_post(link, MSG_QUERY_REPLY, msg->stream, &reply);
 }
 
+void queries_accepted(struct process *process, struct link *link)
+{
+	struct upstream *up = upstream_of(process);
+
+	link_free(up->admin);
+	up->admin = link;
+}
+
 static void on_closed(struct link *link, int code, const char *why, void *arg)
 {
-	(void)arg;
+	struct upstream *up = upstream_of(arg);
+
+	if (up->admin == link)
+		up->admin = NULL;
 	if (code != -ERR_CLOSED)
 		log_warn("link.failed", why, KV_STR("peer", "admin"));
 	link_free(link);

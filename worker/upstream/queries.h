@@ -2,8 +2,9 @@
 #ifndef GATEHOUSE_UPSTREAM_QUERIES_H
 #define GATEHOUSE_UPSTREAM_QUERIES_H
 
-#include "link.h"
+#include "process.h"
 
+void queries_accepted(struct process *process, struct link *link);
 extern const struct link_handlers queries_handlers;
 
 #endif

@@ -5,6 +5,8 @@ static const struct {
 	const struct transport_ops *ops;
 } transports[] = {
 	{CONFIG_TYPE_STDIO, &transport_stdio},
+	{CONFIG_TYPE_HTTP, &transport_http},
+	{CONFIG_TYPE_AUTO, &transport_http},
 };
 
 const struct transport_ops *transport_find(const struct config_server *server, struct err *err)

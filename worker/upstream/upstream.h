@@ -47,6 +47,7 @@ struct upstream {
 	char last_error[ERR_DETAIL_MAX];
 	struct buf scratch; /* for one message at a time */
 
+	struct link *admin; /* NULL: not open */
 	struct event *stop_timer;
 	uint64_t stop_until_ms; /* 0: not stopping */
 };

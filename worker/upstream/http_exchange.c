@@ -1,0 +1,507 @@
+#include "clock.h"
+#include "http.h"
+#include "jsonrpc.h"
+#include "log.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <utlist.h>
+
+#define REDIRECTS_MAX 5u
+#define RESUMES_MAX 20u
+/* Between attempts to read on: as the server says, else these, doubling. */
+#define RESUME_MS 1000u
+#define RESUME_LAST_MS 60000u
+/* A stream that lasted so long was a good one. */
+#define STREAM_GOOD_MS 5000u
+/* What is kept of a response that is no answer. */
+#define ERROR_BODY_MAX 65536u
+
+/* Headers that are ours to write, whatever the configuration says. */
+static const char *const reserved[] = {"accept", "connection", "content-length", "content-type",
+	"host", "last-event-id", "mcp-protocol-version", "mcp-session-id", "transfer-encoding",
+	"upgrade", "te", "trailer"};
+
+static const struct connection_events events;
+
+/* --- life
+ * ------------------------------------------------------------------------------------------- */
+
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+
+struct exchange *exchange_new(struct http_host *host, struct http *http, enum exchange_kind kind,
+	const struct transport_message *msg)
+{
+	struct exchange *x = calloc(1, sizeof(*x));
+
+	if (!x)
+		return NULL;
+	x->host = host;
+	x->http = http;
+	x->kind = kind;
+	x->id = msg->id;
+	x->safe = msg->safe || kind != EXCHANGE_POST;
+	x->url = host->url;
+	x->len = msg->text.len;
+	x->text = malloc(msg->text.len + 1);
+	x->timer = evtimer_new(upstream_base(host->up), on_timer, x);
+	if (!x->text || !x->timer) {
+		free(x->text);
+		if (x->timer)
+			event_free(x->timer);
+		free(x);
+		return NULL;
+	}
+	if (msg->text.len)
+		memcpy(x->text, msg->text.p, msg->text.len);
+	snprintf(x->traceparent, sizeof(x->traceparent), "%.*s", SPAN_ARG(msg->traceparent));
+	buf_init(&x->body, (size_t)host->up->server->max_message);
+	x->list = &http->exchanges;
+	DL_APPEND(http->exchanges, x);
+	return x;
+}
+
+void exchange_free(struct exchange *x)
+{
+	if (x->connection)
+		connection_abort(x->connection);
+	x->connection = NULL;
+	if (x->list)
+		DL_DELETE(*x->list, x);
+	x->list = NULL;
+	x->http = NULL;
+	event_del(x->timer);
+	if (x->busy) {
+		x->dead = true;
+		return;
+	}
+	event_free(x->timer);
+	sse_parser_free(x->events);
+	buf_free(&x->body);
+	free(x->text);
+	free(x);
+}
+
+void exchange_expire(struct exchange *x, unsigned ms)
+{
+	const struct timeval tv = {ms / 1000, (suseconds_t)(ms % 1000 * 1000)};
+
+	event_add(x->timer, &tv);
+}
+
+/* The work at hand may have freed it. */
+static void work_begin(struct exchange *x)
+{
+	x->busy = true;
+}
+
+static void work_end(struct exchange *x)
+{
+	x->busy = false;
+	if (x->dead)
+		exchange_free(x);
+}
+
+/* It is over. A message that waits for an answer will have none. */
+static void over(struct exchange *x, const struct err *err, enum executed executed)
+{
+	struct http *http = x->http;
+	uint64_t id = x->id;
+
+	x->id = 0;
+	if (http && id && err)
+		http->events->failed(http->arg, id, err, executed);
+	if (x->dead)
+		return;
+	if (http)
+		http_taken(http, x);
+	exchange_free(x);
+}
+
+/* --- the request
+ * ------------------------------------------------------------------------------------ */
+
+static bool is_reserved(const char *name)
+{
+	for (size_t i = 0; i < sizeof(reserved) / sizeof(*reserved); i++)
+		if (strcasecmp(name, reserved[i]) == 0)
+			return true;
+	return false;
+}
+
+static void header(struct buf *out, const char *name, const char *value)
+{
+	http1_write_header(out, span_str(name), span_str(value));
+}
+
+static void write_conversation(const struct exchange *x, struct buf *out)
+{
+	const struct http *http = x->http;
+
+	if (http->version > MCP_2025_03_26)
+		header(out, "MCP-Protocol-Version", mcp_version_name(http->version));
+	if (http->session[0])
+		header(out, "Mcp-Session-Id", http->session);
+	if (x->last_event[0])
+		header(out, "Last-Event-ID", x->last_event);
+	if (x->traceparent[0])
+		header(out, "traceparent", x->traceparent);
+}
+
+static int write_request(const struct exchange *x, struct buf *out)
+{
+	static const char *const verbs[] = {
+		[EXCHANGE_POST] = "POST", [EXCHANGE_STREAM] = "GET", [EXCHANGE_DELETE] = "DELETE"};
+	const struct config_map *extra = &x->host->up->server->headers;
+	bool post = x->kind == EXCHANGE_POST && !x->moved;
+	bool agent = false;
+
+	http1_write_request_line(
+		out, span_str(x->moved ? "GET" : verbs[x->kind]), span_str(x->url.target));
+	header(out, "Host", x->url.authority);
+	header(out, "Accept", post ? "application/json, text/event-stream" : "text/event-stream");
+	if (post) {
+		header(out, "Content-Type", "application/json");
+		http1_write_header_uint(out, SPAN_LIT("Content-Length"), x->len);
+	}
+	write_conversation(x, out);
+	for (size_t i = 0; i < extra->count; i++) {
+		if (is_reserved(extra->items[i].name))
+			continue;
+		agent = agent || strcasecmp(extra->items[i].name, "user-agent") == 0;
+		header(out, extra->items[i].name, extra->items[i].value.p);
+	}
+	if (!agent)
+		header(out, "User-Agent", "gatehouse/" GATEHOUSE_VERSION);
+	http1_write_head_end(out);
+	return post ? buf_append(out, x->text, x->len) : 0;
+}
+
+static void on_failed(void *arg, const struct err *err, bool written, bool stale);
+
+void exchange_send(struct exchange *x, bool fresh)
+{
+	struct err err = {0};
+	struct buf out;
+
+	x->status = 0;
+	x->body_kind = BODY_NONE;
+	x->redirected = false;
+	x->began_ms = clock_ms();
+	buf_clear(&x->body);
+	if (x->events)
+		sse_parser_reset(x->events);
+	buf_init(&out, x->len + 2u * 1024 * 1024);
+	if (write_request(x, &out) < 0)
+		err_set(&err, ERR_NO_MEMORY, "no memory for a request");
+	else
+		connection_request(x->host->connections, buf_span(&out), fresh, &events, x,
+			&x->connection, &err);
+	buf_free(&out);
+	if (!err.code)
+		return;
+	/* told from the loop */
+	snprintf(x->reason, sizeof(x->reason), "%.60s", err.detail);
+	exchange_expire(x, 0);
+}
+
+/* --- reading on after a break
+ * ------------------------------------------------------------------------ */
+
+static uint64_t resume_pause(const struct exchange *x)
+{
+	int64_t said = x->events ? sse_parser_retry_ms(x->events) : -1;
+	uint64_t pause = RESUME_MS << (x->resumes < 6 ? x->resumes : 6);
+
+	if (said >= 0 && x->resumes == 0)
+		pause = (uint64_t)said;
+	return pause < RESUME_LAST_MS ? pause : RESUME_LAST_MS;
+}
+
+static void resume_later(struct exchange *x)
+{
+	uint64_t pause;
+
+	if (clock_ms() - x->began_ms > STREAM_GOOD_MS)
+		x->resumes = 0;
+	pause = resume_pause(x);
+	x->resumes++;
+	x->resume_due = true;
+	exchange_expire(x, (unsigned)pause);
+}
+
+/* Can the rest of this response still be had? */
+static bool can_resume(const struct exchange *x)
+{
+	if (!x->http)
+		return false;
+	if (x->kind == EXCHANGE_STREAM)
+		return true;
+	return x->kind == EXCHANGE_POST && x->id && x->last_event[0] && x->resumes < RESUMES_MAX;
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct exchange *x = arg;
+	struct err err = {0};
+
+	(void)fd;
+	(void)what;
+	work_begin(x);
+	if (x->resume_due) {
+		x->resume_due = false;
+		x->moved = x->kind == EXCHANGE_POST;
+		exchange_send(x, false);
+	} else {
+		err_set(&err, ERR_SERVER_DOWN, "%s",
+			x->reason[0] ? x->reason : "the server does not answer");
+		over(x, &err, x->ever_written ? EXECUTED_UNKNOWN : EXECUTED_NO);
+	}
+	work_end(x);
+}
+
+/* --- the response
+ * ------------------------------------------------------------------------------------ */
+
+static bool media_is(struct span value, const char *type)
+{
+	size_t n = strlen(type);
+
+	return value.len >= n && strncasecmp(value.p, type, n) == 0 &&
+	       (value.len == n || value.p[n] == ';' || value.p[n] == ' ' || value.p[n] == '\t');
+}
+
+/* Where the server says it is. True when the request goes there. */
+static bool follow(struct exchange *x, const struct http1_head *head)
+{
+	struct span location = http1_header_get(head, "location");
+	struct err err = {0};
+	struct url url;
+
+	if (x->redirects++ >= REDIRECTS_MAX)
+		err_set(&err, ERR_SERVER_DOWN, "the server redirects again and again");
+	else if (url_redirect(&x->url, location, &url, &err) == 0) {
+		x->url = url;
+		if (head->status == 301 || head->status == 308)
+			x->host->url = url;
+		return true;
+	}
+	over(x, &err, EXECUTED_NO);
+	return false;
+}
+
+static void begin_events(struct exchange *x)
+{
+	x->body_kind = BODY_EVENTS;
+	if (!x->events)
+		x->events = sse_parser_new((size_t)x->host->up->server->max_message + 4096);
+}
+
+static void on_head(void *arg, const struct http1_head *head)
+{
+	struct exchange *x = arg;
+	struct span type = http1_header_get(head, "content-type");
+	bool good = head->status >= 200 && head->status < 300;
+
+	x->ever_written = true;
+	x->status = head->status;
+	snprintf(x->reason, sizeof(x->reason), "HTTP %u %.40s", head->status,
+		http1_reason(head->status));
+	if (head->status == 301 || head->status == 302 || head->status == 307 ||
+		head->status == 308) {
+		work_begin(x);
+		x->redirected = follow(x, head);
+		work_end(x);
+		return;
+	}
+	if (good && x->http && x->kind == EXCHANGE_POST)
+		http_name_session(x->http, http1_header_get(head, "mcp-session-id"));
+	if (good && media_is(type, "text/event-stream"))
+		begin_events(x);
+	else if (media_is(type, "application/json"))
+		x->body_kind = BODY_JSON;
+	else
+		x->body_kind = BODY_OTHER;
+	/* a notification may be answered by a stream: that it began says enough */
+	if (good && x->http && x->body_kind == BODY_EVENTS) {
+		work_begin(x);
+		http_taken(x->http, x);
+		work_end(x);
+	}
+}
+
+static void give_message(struct exchange *x, struct span text)
+{
+	if (x->http)
+		x->http->events->message(x->http->arg, text, x->kind == EXCHANGE_POST ? x->id : 0);
+}
+
+static void too_long(struct exchange *x)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_SERVER_GARBAGE, "it sent a message longer than maxMessage");
+	over(x, &err, EXECUTED_UNKNOWN);
+}
+
+static void take_events(struct exchange *x, struct span piece)
+{
+	struct sse_event event;
+	int r;
+
+	while (!x->dead && x->events &&
+		(r = sse_parser_next(x->events, &piece, &event, NULL)) != 0) {
+		if (r < 0) {
+			too_long(x);
+			return;
+		}
+		if (event.id.len && event.id.len < sizeof(x->last_event)) {
+			memcpy(x->last_event, event.id.p, event.id.len);
+			x->last_event[event.id.len] = '\0';
+		}
+		if (event.data.len && span_is(event.event, "message"))
+			give_message(x, event.data);
+	}
+}
+
+static void on_body(void *arg, struct span piece)
+{
+	struct exchange *x = arg;
+	size_t room;
+
+	work_begin(x);
+	if (x->body_kind == BODY_EVENTS) {
+		take_events(x, piece);
+	} else if (x->status < 200 || x->status >= 300 || x->body_kind == BODY_OTHER) {
+		room = x->body.len < ERROR_BODY_MAX ? ERROR_BODY_MAX - x->body.len : 0;
+		buf_append(&x->body, piece.p, piece.len < room ? piece.len : room);
+	} else if (buf_append_span(&x->body, piece) < 0) {
+		too_long(x);
+	}
+	work_end(x);
+}
+
+/* --- the end of the response
+ * -------------------------------------------------------------------------- */
+
+/* Is it our request's error, though with an HTTP error? Then it is an answer like others. */
+static bool is_answer(const struct exchange *x, struct span *ret_message)
+{
+	struct jsonrpc msg;
+	uint64_t id;
+	int64_t code;
+	struct span data;
+
+	if (x->body_kind != BODY_JSON || jsonrpc_parse(buf_span(&x->body), &msg, NULL) < 0 ||
+		msg.kind != JSONRPC_ERROR)
+		return false;
+	jsonrpc_error_get(msg.error, &code, ret_message, &data);
+	return jsonrpc_id_uint64(msg.id, &id) == 0 && id == x->id;
+}
+
+/* The server answered with an HTTP error. */
+static void refused(struct exchange *x)
+{
+	bool named = x->http && x->http->session[0] && x->http->version != MCP_VERSION_NONE;
+	enum executed executed = x->status < 500 ? EXECUTED_NO : EXECUTED_UNKNOWN;
+	enum err_code code = ERR_SERVER_DOWN;
+	struct span message = buf_span(&x->body);
+	struct err err = {0};
+
+	if (is_answer(x, &message) && x->status != 404) {
+		give_message(x, buf_span(&x->body));
+		if (!x->dead)
+			over(x, NULL, EXECUTED_NO);
+		return;
+	}
+	if (x->moved) {
+		/* the request itself had been taken */
+		code = ERR_SERVER_DIED;
+		executed = EXECUTED_UNKNOWN;
+	} else if (named && x->status == 404)
+		code = ERR_SESSION_UNKNOWN;
+	else if (named && (x->status == 400 || x->status == 401 || x->status == 503))
+		code = ERR_SESSION_REQUIRED;
+	if (message.len > 200)
+		message.len = 200;
+	err_set(&err, code, "%s%s%.*s", x->reason, message.len ? ": " : "", SPAN_ARG(message));
+	over(x, &err, executed);
+}
+
+/* A stream for the server's own messages: many servers have none, and say so in many ways. */
+static void stream_ended(struct exchange *x)
+{
+	bool good = x->status >= 200 && x->status < 300 && x->body_kind == BODY_EVENTS;
+
+	if ((good || x->status >= 500 || x->status == 429) && x->resumes < RESUMES_MAX) {
+		resume_later(x);
+	} else {
+		log_debug(
+			"server.no_stream", x->reason, KV_STR("server", x->host->up->server->name));
+		exchange_free(x);
+	}
+}
+
+static void post_ended(struct exchange *x)
+{
+	struct err err = {0};
+
+	if (x->status < 200 || x->status >= 300) {
+		refused(x);
+		return;
+	}
+	if (x->body_kind == BODY_JSON && x->body.len)
+		give_message(x, buf_span(&x->body));
+	if (x->dead)
+		return;
+	if (x->id && can_resume(x)) {
+		resume_later(x);
+		return;
+	}
+	if (x->body_kind == BODY_EVENTS)
+		err_set(&err, ERR_SERVER_DIED, "the response stream ended without the answer");
+	else
+		err_set(&err, ERR_SERVER_GARBAGE, "%s without an answer to the request", x->reason);
+	over(x, &err, EXECUTED_UNKNOWN);
+}
+
+static void on_complete(void *arg)
+{
+	struct exchange *x = arg;
+
+	x->connection = NULL;
+	work_begin(x);
+	if (x->redirected)
+		exchange_send(x, false);
+	else if (x->kind == EXCHANGE_POST)
+		post_ended(x);
+	else if (x->kind == EXCHANGE_STREAM)
+		stream_ended(x);
+	else
+		over(x, NULL, EXECUTED_NO);
+	work_end(x);
+}
+
+static void on_failed(void *arg, const struct err *err, bool written, bool stale)
+{
+	struct exchange *x = arg;
+
+	x->connection = NULL;
+	x->ever_written = x->ever_written || written;
+	work_begin(x);
+	if (stale && !x->repeated && (x->safe || !written)) {
+		x->repeated = true;
+		exchange_send(x, true);
+	} else if (x->redirected) {
+		exchange_send(x, true);
+	} else if (can_resume(x) && (x->kind != EXCHANGE_STREAM || x->resumes < RESUMES_MAX)) {
+		resume_later(x);
+	} else {
+		over(x, err, x->ever_written ? EXECUTED_UNKNOWN : EXECUTED_NO);
+	}
+	work_end(x);
+}
+
+static const struct connection_events events = {
+	.head = on_head, .body = on_body, .complete = on_complete, .failed = on_failed};
