@@ -8,7 +8,7 @@ import { CHECKS as modern } from './modern.mjs';
 import { runSuite } from './suite.mjs';
 import { directHttp, directStdio, makeArea, nodeHttp, nodeHttpRemote, nodeStdio } from './target.mjs';
 
-const CHECKS = [...everything, ...files, ...fixture, ...modern];
+const CHECKS = [...everything, ...files, ...fixture];
 
 /* [label, function that makes the target, label of the direct target it must equal] */
 export const DIRECT = [
@@ -28,7 +28,7 @@ export async function runTarget(make, options) {
 	let target;
 	try {
 		target = await make(area);
-		return await runSuite(CHECKS, target, area, options);
+		return await runSuite(options.modern ? modern : CHECKS, target, area, options);
 	} catch (error) {
 		options.tell?.(`start: FAIL ${error.message}`);
 		return [{ name: 'start', ok: false, line: error.message }];
