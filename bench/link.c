@@ -40,7 +40,7 @@ struct bench {
 	uint64_t wall_start;
 };
 
-static void die(const char *what)
+_Noreturn static void die(const char *what)
 {
 	perror(what);
 	exit(EXIT_FAILURE);
