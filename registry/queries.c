@@ -31,9 +31,9 @@ static void write_server(const struct registry *registry, uint32_t index, struct
 		buf_append_span(out, row.info);
 		buf_append_char(out, ',');
 	}
-	buf_printf(out, "\"required\":%s,\"tools\":%u,\"resources\":%u,\"templates\":%u,\"prompts\":%u,\"since_ms\":%llu}",
+	buf_printf(out, "\"required\":%s,\"tools\":%u,\"resources\":%u,\"templates\":%u,\"prompts\":%u,\"timeout_ms\":%u,\"since_ms\":%llu}",
 		server->config->required ? "true" : "false", row.count[CATALOGUE_TOOL], row.count[CATALOGUE_RESOURCE],
-		row.count[CATALOGUE_TEMPLATE], row.count[CATALOGUE_PROMPT],
+		row.count[CATALOGUE_TEMPLATE], row.count[CATALOGUE_PROMPT], row.call_timeout_ms,
 		(unsigned long long)(clock_ms() - server->since_ms));
 }
 

@@ -23,27 +23,26 @@
 
 #define EXIT_USAGE 2
 #define EXIT_CONFIG 78
-#define LISTEN_OPTIONS_MAX 16
 
-struct options {
-	const char *config;
-	const char *listen[LISTEN_OPTIONS_MAX];
-	unsigned n_listen;
-};
+static const char usage[] =
+	"usage: gatehouse-supervisor --config FILE [--listen URL ...] [--state DIR] [--socket PATH]\n"
+	"People use: gatehouse serve -c FILE\n";
 
-static const char usage[] = "usage: gatehouse-supervisor --config FILE [--listen URL ...]\n"
-			    "People use: gatehouse serve -c FILE\n";
-
-static int parse_options(int argc, char **argv, struct options *ret)
+static int parse_options(int argc, char **argv, struct node_options *ret)
 {
 	static const struct option known[] = {{"config", required_argument, NULL, 'c'},
-		{"listen", required_argument, NULL, 'l'}, {NULL, 0, NULL, 0}};
+		{"listen", required_argument, NULL, 'l'}, {"state", required_argument, NULL, 'd'},
+		{"socket", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:l:", known, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "c:l:d:s:", known, NULL)) != -1) {
 		if (c == 'c')
 			ret->config = optarg;
-		else if (c == 'l' && ret->n_listen < LISTEN_OPTIONS_MAX)
+		else if (c == 'd')
+			ret->state = optarg;
+		else if (c == 's')
+			ret->socket = optarg;
+		else if (c == 'l' && ret->n_listen < NODE_LISTEN_OPTIONS_MAX)
 			ret->listen[ret->n_listen++] = optarg;
 		else
 			return -ERR_INVALID_ARGUMENT;
@@ -51,8 +50,33 @@ static int parse_options(int argc, char **argv, struct options *ret)
 	return ret->config && optind == argc ? 0 : -ERR_INVALID_ARGUMENT;
 }
 
-static int load_config(struct node *node, const struct options *options)
+int node_apply_options(const struct node_options *options, struct config *config, struct err *err)
 {
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < options->n_listen; i++)
+		r = config_add_listen(config, options->listen[i], i == 0, err);
+	if (options->state)
+		config->state = (struct config_text){.p = options->state};
+	if (options->socket)
+		config->admin_socket = (struct config_text){.p = options->socket};
+	return r;
+}
+
+/* Paths of the command line start where the command was given. */
+static const char *absolute(const char *path, char *room, size_t size)
+{
+	char here[4096];
+
+	if (!path || *path == '/' || !getcwd(here, sizeof(here)))
+		return path;
+	snprintf(room, size, "%s/%s", here, path);
+	return room;
+}
+
+static int load_config(struct node *node, struct node_options *options)
+{
+	static char state[8200], socket[8200];
 	struct config_report report;
 	struct err err = {0};
 	struct buf text;
@@ -60,9 +84,11 @@ static int load_config(struct node *node, const struct options *options)
 
 	config_report_init(&report);
 	buf_init(&text, 1u << 20);
+	options->state = absolute(options->state, state, sizeof(state));
+	options->socket = absolute(options->socket, socket, sizeof(socket));
 	r = config_load(options->config, &node->config, &report);
-	for (unsigned i = 0; r == 0 && i < options->n_listen; i++)
-		r = config_add_listen(node->config, options->listen[i], i == 0, &err);
+	if (r == 0)
+		r = node_apply_options(options, node->config, &err);
 	config_report_write(&report, &text);
 	if (text.len > 0)
 		fwrite(text.data, 1, text.len, stderr);
@@ -284,7 +310,7 @@ static void tear_down(struct node *node)
 int main(int argc, char **argv)
 {
 	static struct node node;
-	struct options options = {0};
+	static struct node_options options;
 	struct err err = {0};
 	int r;
 
@@ -293,6 +319,7 @@ int main(int argc, char **argv)
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
+	node.options = &options;
 	if (load_config(&node, &options) < 0)
 		return EXIT_CONFIG;
 	log_set_level((enum log_level)node.config->log_level);

@@ -28,8 +28,20 @@ struct node_listener {
 
 struct server_retry;
 
+#define NODE_LISTEN_OPTIONS_MAX 16
+
+/* The command line; it wins over the configuration, also over one that is reloaded. */
+struct node_options {
+	const char *config;
+	const char *listen[NODE_LISTEN_OPTIONS_MAX];
+	unsigned n_listen;
+	const char *state;  /* NULL: not given */
+	const char *socket; /* NULL: not given */
+};
+
 struct node {
 	struct event_base *base;
+	const struct node_options *options;
 	char *config_path; /* NULL: the configuration was given as a whole, no reload */
 	struct config *config;
 	uint64_t generation; /* of the configuration */
@@ -110,6 +122,9 @@ void node_tell_server_states(struct node *node, struct child *registry);
 /* control.c */
 void node_on_query(struct link *link, const struct message *msg, void *arg);
 void node_on_command(struct link *link, const struct message *msg, void *arg);
+
+/* main.c */
+int node_apply_options(const struct node_options *options, struct config *config, struct err *err);
 
 /* reload.c: 0, or an error that names what is wrong; text (for people) in out. dry: only say. */
 int node_reload(struct node *node, bool dry, struct buf *out, struct err *err);

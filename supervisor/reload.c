@@ -65,6 +65,8 @@ static int load(struct node *node, struct config **ret, struct buf *out, struct 
 		err_set(err, (enum err_code) - r, "%zu mistakes in %s: nothing was changed",
 			report.errors, node->config_path);
 	config_report_free(&report);
+	if (r == 0)
+		r = node_apply_options(node->options, *ret, err);
 	return r;
 }
 

@@ -1,0 +1,215 @@
+/* The commands that need no node: serve (which becomes one), check, config. */
+#include "config.h"
+#include "ctl.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OUTPUT_MAX (8u * 1024 * 1024)
+
+static int need_config(struct invocation *inv)
+{
+	if (!inv->option[OPT_CONFIG] && inv->n_args == 1)
+		inv->option[OPT_CONFIG] = inv->args[0];
+	else if (inv->n_args > 0)
+		return ctl_usage(inv, "'%s' is too much", inv->args[0]);
+	if (!inv->option[OPT_CONFIG])
+		return ctl_usage(inv, "name the configuration: -c FILE");
+	return EXIT_DONE;
+}
+
+static void write_out(const struct buf *out, FILE *file)
+{
+	if (out->len)
+		fwrite(out->data, 1, out->len, file);
+	fflush(file);
+}
+
+static void print_report(const struct config_report *report)
+{
+	struct buf text;
+
+	buf_init(&text, OUTPUT_MAX);
+	config_report_write(report, &text);
+	write_out(&text, stderr);
+	buf_free(&text);
+}
+
+/* Mistakes are printed here; notices only when asked for. */
+static int load(const char *file, bool notices, struct config **ret, struct config_report *report)
+{
+	int r;
+
+	config_report_init(report);
+	r = config_load(file, ret, report);
+	if (r < 0 || notices)
+		print_report(report);
+	if (r == -ERR_CONFIG)
+		return EXIT_CONFIG;
+	return r < 0 ? ctl_fail(EXIT_CONFIG, NULL, "%s: %s", file, err_reason(r)) : EXIT_DONE;
+}
+
+/* --- serve ---------------------------------------------------------------------------------- */
+
+static int supervisor_path(char *path, size_t size)
+{
+	char self[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	if (n < 0)
+		return -1;
+	self[n] = '\0';
+	return snprintf(path, size, "%s/gatehouse-supervisor", dirname(self)) < (int)size ? 0 : -1;
+}
+
+static int check_listen(const struct invocation *inv, struct config *config)
+{
+	struct err err = {0};
+
+	for (unsigned i = 0; i < inv->n_listen; i++)
+		if (config_add_listen(config, inv->listen[i], i == 0, &err) < 0)
+			return ctl_fail(EXIT_CONFIG, NULL, "--listen: %s", err_text(&err));
+	if (config->listen_count == 0)
+		return ctl_fail(EXIT_CONFIG,
+			"gatehouse serve -c FILE --listen http://127.0.0.1:8080",
+			"%s names no address to listen on", inv->option[OPT_CONFIG]);
+	return EXIT_DONE;
+}
+
+int run_serve(struct invocation *inv)
+{
+	char path[PATH_MAX];
+	char *argv[8 + 2 * LISTEN_OPTIONS_MAX];
+	struct config_report report;
+	struct config *config = NULL;
+	int n = 0, status = need_config(inv);
+
+	if (status == EXIT_DONE) {
+		status = load(inv->option[OPT_CONFIG], false, &config, &report);
+		if (status == EXIT_DONE)
+			status = check_listen(inv, config);
+		config_free(config);
+		config_report_free(&report);
+	}
+	if (status != EXIT_DONE)
+		return status;
+	if (supervisor_path(path, sizeof(path)) < 0)
+		return ctl_fail(EXIT_NODE, NULL, "cannot tell where this program is");
+	argv[n++] = path;
+	argv[n++] = (char *)"--config";
+	argv[n++] = (char *)inv->option[OPT_CONFIG];
+	if (inv->option[OPT_STATE]) {
+		argv[n++] = (char *)"--state";
+		argv[n++] = (char *)inv->option[OPT_STATE];
+	}
+	if (inv->option[OPT_SOCKET]) {
+		argv[n++] = (char *)"--socket";
+		argv[n++] = (char *)inv->option[OPT_SOCKET];
+	}
+	for (unsigned i = 0; i < inv->n_listen; i++) {
+		argv[n++] = (char *)"--listen";
+		argv[n++] = (char *)inv->listen[i];
+	}
+	argv[n] = NULL;
+	execv(path, argv);
+	return ctl_fail(EXIT_NODE, NULL, "cannot execute %s: %s", path, strerror(errno));
+}
+
+/* --- check ---------------------------------------------------------------------------------- */
+
+int run_check(struct invocation *inv)
+{
+	struct config_report report;
+	struct config_budget budget;
+	struct config *config = NULL;
+	struct buf out;
+	int status = need_config(inv);
+
+	if (status != EXIT_DONE)
+		return status;
+	status = load(inv->option[OPT_CONFIG], false, &config, &report);
+	if (status == EXIT_DONE) {
+		config_check_environment(config, &report, &budget);
+		print_report(&report);
+		buf_init(&out, OUTPUT_MAX);
+		buf_printf(&out, "%s: %zu servers, %zu listeners\n", inv->option[OPT_CONFIG],
+			config->server_count, config->listen_count);
+		config_budget_write(&budget, &out);
+		write_out(&out, stdout);
+		buf_free(&out);
+		config_free(config);
+	}
+	config_report_free(&report);
+	return status;
+}
+
+/* --- config --------------------------------------------------------------------------------- */
+
+static int write_config(const struct config *config, enum config_view view)
+{
+	struct buf out;
+	int r;
+
+	buf_init(&out, OUTPUT_MAX);
+	r = config_write_json(config, view, NULL, &out);
+	if (r == 0)
+		r = buf_append_char(&out, '\n');
+	if (r == 0)
+		write_out(&out, stdout);
+	buf_free(&out);
+	return r == 0 ? EXIT_DONE : ctl_fail(EXIT_NODE, NULL, "cannot write it: %s", err_reason(r));
+}
+
+int run_config_show(struct invocation *inv)
+{
+	struct config_report report;
+	struct config *config = NULL;
+	int status = need_config(inv);
+
+	if (status != EXIT_DONE)
+		return status;
+	status = load(inv->option[OPT_CONFIG], true, &config, &report);
+	if (status == EXIT_DONE)
+		status = write_config(
+			config, inv->option[OPT_ORIGIN] ? CONFIG_VIEW_ORIGIN : CONFIG_VIEW_DISPLAY);
+	config_free(config);
+	config_report_free(&report);
+	return status;
+}
+
+int run_config_schema(struct invocation *inv)
+{
+	struct buf out;
+	int r;
+
+	if (inv->n_args > 0)
+		return ctl_usage(inv, "'%s' is too much", inv->args[0]);
+	buf_init(&out, OUTPUT_MAX);
+	r = config_write_schema(&out);
+	write_out(&out, stdout);
+	buf_free(&out);
+	return r == 0 ? EXIT_DONE : EXIT_NODE;
+}
+
+/* A client's file is read as it is; what comes out is the same in Gatehouse's own words, secrets
+ * included: it is a file to be used. */
+int run_config_import(struct invocation *inv)
+{
+	struct config_report report;
+	struct config *config = NULL;
+	int status = need_config(inv);
+
+	if (status != EXIT_DONE)
+		return status;
+	status = load(inv->option[OPT_CONFIG], true, &config, &report);
+	if (status == EXIT_DONE)
+		status = write_config(config, CONFIG_VIEW_FULL);
+	config_free(config);
+	config_report_free(&report);
+	return status;
+}
