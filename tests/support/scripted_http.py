@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A Streamable HTTP server that a test scripts: how it behaves stands in the path of its address.
 
-    scripted_http.py            prints its port, then serves until stdin ends
+    scripted_http.py [CERTIFICATE KEY]      prints its port, then serves until stdin ends; over TLS if given files
 
 Paths: /mcp answers JSON; /sse answers event streams; words after further slashes change that:
     none      no sessions              nostream  GET is answered 405
@@ -17,6 +17,7 @@ count (how often count was executed so far), status {n} (HTTP status n).
 import asyncio
 import itertools
 import json
+import ssl
 import sys
 
 sessions = {}
@@ -241,7 +242,11 @@ class Connection:
 
 
 async def main():
-    server = await asyncio.start_server(lambda r, w: Connection(r, w).run(), '127.0.0.1', 0, limit=1 << 24)
+    tls = None
+    if len(sys.argv) == 3:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[1], sys.argv[2])
+    server = await asyncio.start_server(lambda r, w: Connection(r, w).run(), '127.0.0.1', 0, limit=1 << 24, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     loop = asyncio.get_running_loop()
     await loop.run_in_executor(None, sys.stdin.read)

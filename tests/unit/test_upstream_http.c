@@ -21,8 +21,12 @@ static void assert_contains(const char *text, const char *part)
 		text && strstr(text, part), "'%s' is not in '%s'", part, text ? text : "(nothing)");
 }
 
-static void start_server(void)
+/* cert: files of a certificate and its key; NULL: no TLS */
+static void run_server(char *cert, char *key)
 {
+	char python[] = "python3", script[] = SCRIPTED_HTTP;
+	char *argv[] = {python, script, cert, key, NULL};
+
 	int in[2], out[2];
 	FILE *said;
 
@@ -32,7 +36,7 @@ static void start_server(void)
 		dup2(in[0], 0);
 		dup2(out[1], 1);
 		close(in[1]);
-		execlp("python3", "python3", SCRIPTED_HTTP, NULL);
+		execvp(argv[0], argv);
 		_exit(127);
 	}
 	close(in[0]);
@@ -41,6 +45,11 @@ static void start_server(void)
 	said = fdopen(out[0], "r");
 	ck_assert_int_eq(fscanf(said, "%d", &port), 1);
 	fclose(said);
+}
+
+static void start_server(void)
+{
+	run_server(NULL, NULL);
 }
 
 static void stop_server(void)
@@ -358,6 +367,58 @@ START_TEST(test_server_restarts)
 }
 END_TEST
 
+static const struct {
+	const char *host, *name; /* in the address, in the certificate */
+	bool trusted;
+	const char *detail; /* NULL: it works */
+} tls[] = {
+	{"localhost", "DNS:localhost", true, NULL},
+	{"127.0.0.1", "IP:127.0.0.1", true, NULL},
+	{"localhost", "DNS:example.org", true, "no TLS with localhost:"},
+	{"127.0.0.1", "DNS:localhost", true, "IP address mismatch"},
+	{"localhost", "DNS:localhost", false, "no TLS with localhost:"},
+};
+
+START_TEST(test_tls)
+{
+	char dir[] = "/tmp/upstream-tls-XXXXXX", cert[64], key[64], command[512], server[128];
+	struct world_session *session;
+	struct world_call *call;
+
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(cert, sizeof(cert), "%s/cert.pem", dir);
+	snprintf(key, sizeof(key), "%s/key.pem", dir);
+	snprintf(command, sizeof(command),
+		"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout "
+		"%s -out %s -subj /CN=x "
+		"-addext subjectAltName=%s 2>/dev/null",
+		key, cert, tls[_i].name);
+	ck_assert_int_eq(system(command), 0);
+	stop_server();
+	run_server(cert, key);
+	if (tls[_i].trusted)
+		setenv("SSL_CERT_FILE", cert, 1);
+	snprintf(server, sizeof(server), "    url: \"https://%s:%d/sse\"\n", tls[_i].host, port);
+	world_start(&world, server, "");
+	world_until(&world, world.state == SERVER_UP || world.state == SERVER_DOWN);
+	if (tls[_i].detail) {
+		assert_contains(world.detail, tls[_i].detail);
+	} else {
+		session = attach();
+		for (int i = 0; i < 5; i++) {
+			call = world_tool_done(session, "echo", "{\"text\":\"secret\"}");
+			assert_contains(call->payload, "secret");
+		}
+		world_tool_done(session, "push", "{}");
+		world_until(&world, session->n_notes == 1);
+	}
+	world_end(&world);
+	unlink(cert);
+	unlink(key);
+	rmdir(dir);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("upstream_http");
@@ -381,6 +442,7 @@ int main(void)
 	tcase_add_loop_test(all, test_refused, 0, sizeof(refused) / sizeof(*refused));
 	tcase_add_loop_test(all, test_nobody, 0, 2);
 	tcase_add_test(all, test_server_restarts);
+	tcase_add_loop_test(all, test_tls, 0, sizeof(tls) / sizeof(*tls));
 	suite_add_tcase(suite, all);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

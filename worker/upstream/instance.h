@@ -61,7 +61,7 @@ void instance_free(struct instance *instance, enum err_code code, const char *wh
  * -ERR_SERVER_DOWN when it has failed and pauses.
  */
 int instance_want(struct instance *instance, struct err *err);
-/* It is not needed for now. */
+/* Nobody needs it at the moment. */
 void instance_stop(struct instance *instance);
 /* Is this the one that all sessions share? */
 bool instance_is_shared(const struct instance *instance);

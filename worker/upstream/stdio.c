@@ -205,7 +205,7 @@ static void input_ended(struct stdio *stdio)
 	event_add(stdio->exit_wait, &tv);
 }
 
-/* Read stdout; false: nothing more for now, or at all. */
+/* Read stdout; false: nothing more at the moment, or at all. */
 static bool read_output(struct stdio *stdio)
 {
 	ssize_t n;
