@@ -12,6 +12,9 @@
 #define LIMIT_FRAME_FDS 8u /* descriptors with one message */
 #define LIMIT_LINK_QUEUE \
 	(4u * 1024u * 1024u) /* unsent bytes on one link before it is declared stuck */
+#define LIMIT_LINK_PARTIAL \
+	(256u * 1024u * 1024u) /* of messages in pieces that one link has not received whole */
+#define LIMIT_MESSAGE_PAYLOAD (64u * 1024u * 1024u) /* of one message */
 #define LIMIT_STREAM_WINDOW (256u * 1024u) /* credit a receiver grants a stream at first */
 
 /* names */

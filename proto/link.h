@@ -50,9 +50,13 @@ void link_free(struct link *link);
 
 /*
  * Send a message. fields: the struct msg_… of the type, or NULL. payload is copied. fds are
- * duplicated, their number is the row's. Control messages overtake waiting data; data messages of
- * one stream keep their order. Returns 0, -ERR_AGAIN (too much waits on this link already:
- * LIMIT_LINK_QUEUE), -ERR_TOO_LARGE, -ERR_CLOSED, -ERR_NO_MEMORY.
+ * duplicated, their number is the row's. Control messages overtake waiting data. Data messages of
+ * one stream keep their order, and one on stream 0 also goes before what is sent after it on
+ * others; else streams take turns, frame by frame. Returns 0, -ERR_AGAIN (too much waits on this
+ * link already: LIMIT_LINK_QUEUE, each for control and for data; a single message that is larger is
+ * taken when no data waits), -ERR_TOO_LARGE (for its row), -ERR_FORBIDDEN (this role may not send
+ * it to that one), -ERR_INVALID_ARGUMENT (no fields), -ERR_CLOSED, -ERR_NO_MEMORY, -ERR_SYSTEM (no
+ * descriptors left).
  */
 int link_send(struct link *link, enum message_type type, uint32_t stream, const void *fields,
 	struct span payload, const int *fds);
@@ -67,8 +71,8 @@ size_t link_queued(const struct link *link);
 /* Deliver what is in the socket now. See sp_drain. */
 void link_drain(struct link *link);
 /*
- * Write what is queued as far as the socket takes it now. True when nothing is left: then all that was sent is the peer's,
- * even if this process dies at once.
+ * Write what is queued as far as the socket takes it now. True when nothing is left: then all that
+ * was sent is the peer's, even if this process dies at once.
  */
 bool link_flush(struct link *link);
 

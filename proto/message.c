@@ -1,5 +1,6 @@
 #include "message.h"
 
+#include <assert.h>
 #include <endian.h>
 
 static const struct {
@@ -63,16 +64,41 @@ const struct message_row *message_row(enum message_type type)
 	return &rows[type];
 }
 
+/* A switch, so that a number given twice does not compile. */
 enum message_type message_by_number(uint16_t number)
 {
-	static const uint8_t types[256] = {
-#define MESSAGE(NAME, name, number, since, from, to, kind, max, fds, fields) [number] = MSG_##NAME,
+	switch (number) {
+#define MESSAGE(NAME, name, number, since, from, to, kind, max, fds, fields) \
+	case number: \
+		return MSG_##NAME;
 #include "messages.def"
 #undef MESSAGE
-	};
-
-	return number < 256 ? (enum message_type)types[number] : MSG_NONE;
+	default:
+		return MSG_NONE;
+	}
 }
+
+/* What the link relies on: a control message is one frame, and descriptors travel only with those.
+ */
+#define MESSAGE(NAME, name, number, since, from, to, kind, max, fds, fields) \
+	static_assert((number) > 0 && (number) <= UINT16_MAX, #NAME ": number"); \
+	static_assert((since) > 0 && (since) <= MESSAGE_VERSION, #NAME ": since"); \
+	static_assert((max) <= LIMIT_MESSAGE_PAYLOAD, #NAME ": maximum"); \
+	static_assert(MESSAGE_##kind == MESSAGE_DATA || (max) <= LIMIT_FRAME_PAYLOAD, \
+		#NAME ": a control message is not cut into frames"); \
+	static_assert( \
+		(fds) == 0 || (MESSAGE_##kind == MESSAGE_CONTROL && (fds) <= LIMIT_FRAME_FDS), \
+		#NAME ": descriptors");
+#include "messages.def"
+#undef MESSAGE
+
+/* What encode_fields relies on: members without gaps. */
+#define F(type, name) +sizeof(FIELD_C_##type)
+#define MESSAGE(NAME, name, number, since, from, to, kind, max, fds, fields) \
+	static_assert(sizeof(struct msg_##name) == (0 fields), #NAME ": gaps between fields");
+#include "messages.def"
+#undef MESSAGE
+#undef F
 
 static void put_u32(char *p, uint32_t v)
 {
@@ -88,6 +114,41 @@ static uint32_t get_u32(const char *p)
 	return be32toh(v);
 }
 
+static int put_string(struct buf *out, struct span s)
+{
+	char len[4];
+	int r;
+
+	if (s.len > LIMIT_FRAME_FIELDS)
+		return -ERR_TOO_LARGE;
+	put_u32(len, (uint32_t)s.len);
+	r = buf_append(out, len, sizeof(len));
+	return r < 0 ? r : buf_append_span(out, s);
+}
+
+/* The last width bytes of v, big endian; a value that needs more is sent as the largest. */
+static int put_integer(struct buf *out, uint64_t v, size_t width)
+{
+	uint64_t largest = width < 8 ? (UINT64_C(1) << 8 * width) - 1 : UINT64_MAX;
+	char bytes[8];
+
+	v = htobe64(v < largest ? v : largest);
+	memcpy(bytes, &v, sizeof(bytes));
+	return buf_append(out, bytes + sizeof(bytes) - width, width);
+}
+
+static size_t integer_width(char letter)
+{
+	switch (letter) {
+	case 'b':
+		return 1;
+	case 'w':
+		return 4;
+	default:
+		return 8;
+	}
+}
+
 /* The members of a message struct lie one after the other without gaps: integers 8 bytes, spans two
  * words. */
 static int encode_fields(struct buf *out, const char *letters, const char *member)
@@ -95,31 +156,18 @@ static int encode_fields(struct buf *out, const char *letters, const char *membe
 	int r = 0;
 
 	for (; *letters && r == 0; letters++) {
-		char bytes[8];
 		uint64_t v;
 		struct span s;
 
 		if (*letters == 's') {
 			memcpy(&s, member, sizeof(s));
 			member += sizeof(s);
-			if (s.len > LIMIT_FRAME_FIELDS)
-				return -ERR_TOO_LARGE;
-			put_u32(bytes, (uint32_t)s.len);
-			r = buf_append(out, bytes, 4);
-			if (r == 0)
-				r = buf_append_span(out, s);
-			continue;
+			r = put_string(out, s);
+		} else {
+			memcpy(&v, member, sizeof(v));
+			member += sizeof(v);
+			r = put_integer(out, v, integer_width(*letters));
 		}
-		memcpy(&v, member, sizeof(v));
-		member += sizeof(v);
-		v = htobe64(v);
-		memcpy(bytes, &v, 8);
-		if (*letters == 'b')
-			r = buf_append(out, bytes + 7, 1);
-		else if (*letters == 'w')
-			r = buf_append(out, bytes + 4, 4);
-		else
-			r = buf_append(out, bytes, 8);
 	}
 	return r;
 }
@@ -132,6 +180,8 @@ int message_encode(struct buf *out, enum message_type type, uint32_t stream, boo
 	char header[MESSAGE_HEADER_SIZE];
 	int r;
 
+	if (*rows[type].fields && !fields)
+		return -ERR_INVALID_ARGUMENT;
 	memcpy(header, &number, 2);
 	header[2] = more ? MESSAGE_FLAG_MORE : 0;
 	header[3] = (char)nfds;
@@ -200,9 +250,7 @@ static bool decode_fields(struct span fields, const char *letters, char *member)
 			memcpy(member, &s, sizeof(s));
 			member += sizeof(s);
 		} else {
-			uint64_t v = take_integer(&reader, *letters == 'b'   ? 1
-							   : *letters == 'w' ? 4
-									     : 8);
+			uint64_t v = take_integer(&reader, integer_width(*letters));
 
 			memcpy(member, &v, sizeof(v));
 			member += sizeof(v);

@@ -98,7 +98,9 @@ union message_fields {
 
 /*
  * Append header and fields. fields: the struct of the type (NULL only if the type has no fields).
- * Returns 0, -ERR_TOO_LARGE (fields over LIMIT_FRAME_FIELDS), -ERR_NO_MEMORY.
+ * An integer too large for its width on the wire is sent as the largest. Returns 0, -ERR_TOO_LARGE
+ * (fields over LIMIT_FRAME_FIELDS), -ERR_INVALID_ARGUMENT (no fields where the type has some),
+ * -ERR_NO_MEMORY; out is as before then.
  */
 int message_encode(struct buf *out, enum message_type type, uint32_t stream, bool more,
 	unsigned nfds, const void *fields);

@@ -197,7 +197,9 @@ static int send_check(
 	if (nfds > FDS_MAX || wire > sp->config.max_message || len > max)
 		return -ERR_TOO_LARGE;
 	/* flow control must get through when data no longer does */
-	if (priority == SP_CONTROL && __builtin_mul_overflow(max, (size_t)2, &max))
+	if (priority == SP_CONTROL && sp->config.max_control)
+		max = sp->config.max_control;
+	else if (priority == SP_CONTROL && __builtin_mul_overflow(max, (size_t)2, &max))
 		max = SIZE_MAX;
 	if (sp->queued > max || len > max - sp->queued)
 		return -ERR_AGAIN;

@@ -38,6 +38,8 @@ struct sp_config {
 	size_t max_message;
 	/* unsent bytes, headers included, beyond which data is refused; control is accepted up to twice as much */
 	size_t max_queue;
+	/* not 0: control is accepted up to this many unsent bytes instead */
+	size_t max_control;
 	/* descriptors accepted with one message, at most 253; with more they are closed, and the endpoint too (ERR_PROTOCOL) */
 	unsigned max_fds;
 };
