@@ -121,6 +121,12 @@ void client_note(
 		client->up->metrics.dropped_notes++;
 }
 
+void client_parked(struct client *client, const struct call *call)
+{
+	if (client->link && client->attached)
+		link_post(client->link, MSG_CALL_PARKED, call->stream, NULL);
+}
+
 static int send_done(struct client *client, uint32_t stream, const struct msg_call_done *fields,
 	struct span payload)
 {

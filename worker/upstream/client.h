@@ -47,6 +47,8 @@ void client_free(struct client *client);
 struct instance *client_instance(const struct client *client);
 /* A call's fate. */
 void client_done(struct client *client, const struct call *call, struct outcome *outcome);
+/* The server closed the stream on which the answer was awaited. */
+void client_parked(struct client *client, const struct call *call);
 /* A notification, of a call or of none (call NULL). Dropped when the link is full. */
 void client_note(
 	struct client *client, const struct call *call, struct span method, struct span params);

@@ -456,6 +456,7 @@ static void post_ended(struct exchange *x)
 	if (x->dead)
 		return;
 	if (x->id && can_resume(x)) {
+		x->http->events->parked(x->http->arg, x->id);
 		resume_later(x);
 		return;
 	}

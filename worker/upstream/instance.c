@@ -317,6 +317,14 @@ static void on_failed(void *arg, uint64_t id, const struct err *err, enum execut
 		calls_go(instance);
 }
 
+static void on_parked(void *arg, uint64_t id)
+{
+	const struct call *call = call_find(arg, id);
+
+	if (call && call->client)
+		client_parked(call->client, call);
+}
+
 static void on_closed(void *arg, const struct err *err)
 {
 	struct instance *instance = arg;
@@ -330,7 +338,12 @@ static void on_closed(void *arg, const struct err *err)
 }
 
 const struct transport_events instance_events = {
-	.opened = on_opened, .message = on_message, .failed = on_failed, .closed = on_closed};
+	.opened = on_opened,
+	.message = on_message,
+	.parked = on_parked,
+	.failed = on_failed,
+	.closed = on_closed,
+};
 
 /* --- life
  * ------------------------------------------------------------------------------------------- */
