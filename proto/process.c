@@ -363,6 +363,9 @@ void process_abandon(struct process *process)
 	/* a copy of the parent's epoll descriptor would watch the parent's sockets */
 	event_reinit(process->base);
 	event_base_loopbreak(process->base);
+	/* what the parent has yet to write there is for the parent to write */
+	link_free(process->root);
+	process->root = NULL;
 }
 
 bool process_stopping(const struct process *process)

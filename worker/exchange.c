@@ -3,16 +3,23 @@
 #include "request.h"
 #include "worker.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
 
 /* An answer that is ready within this time goes out as plain JSON. */
 #define PLAIN_ANSWER_MS 200u
-/* Bytes that may wait for a slow client: notifications beyond the first bound are dropped, the second ends the stream. */
+/* A gateway's link that has no room is tried again after this. */
+#define STUCK_MS 5u
+/* Bytes that may wait for a slow client: notifications beyond the first bound are dropped, the
+ * second ends the stream. */
 #define QUEUE_DROP (256u * 1024)
 #define QUEUE_MAX (96u * 1024 * 1024)
+/* Answers of a batch that are held for one array. */
+#define HELD_MAX (60u * 1024 * 1024)
 
-struct exchange *exchange_new(struct worker *worker, struct link *gateway, const struct message *msg)
+struct exchange *exchange_new(
+	struct worker *worker, struct link *gateway, const struct message *msg)
 {
 	const struct msg_exchange *fields = msg->fields;
 	struct exchange *exchange = calloc(1, sizeof(*exchange));
@@ -28,9 +35,14 @@ struct exchange *exchange_new(struct worker *worker, struct link *gateway, const
 	exchange->began_ms = clock_ms();
 	exchange->era = worker->session.era;
 	exchange->status = 200;
-	buf_init(&exchange->held, QUEUE_MAX);
+	exchange->mcp_params = fields->mcp_params;
+	if (fields->traceparent.len <= LIMIT_TRACEPARENT && fields->traceparent.len > 0)
+		memcpy(exchange->traceparent, fields->traceparent.p, fields->traceparent.len);
+	buf_init(&exchange->held, HELD_MAX);
 	buf_init(&exchange->queue, QUEUE_MAX);
 	DL_APPEND(worker->exchanges, exchange);
+	if (exchange->verb == EXCHANGE_POST)
+		worker_tick_in(worker, PLAIN_ANSWER_MS);
 	return exchange;
 }
 
@@ -44,13 +56,15 @@ void exchange_free(struct exchange *exchange)
 	buf_free(&exchange->held);
 	buf_free(&exchange->queue);
 	free(exchange);
+	worker_touch(worker);
 }
 
 struct exchange *exchange_find(struct worker *worker, const struct link *gateway, uint32_t number)
 {
 	struct exchange *exchange;
 
-	DL_FOREACH(worker->exchanges, exchange) {
+	DL_FOREACH(worker->exchanges, exchange)
+	{
 		if (exchange->gateway == gateway && exchange->number == number)
 			return exchange;
 	}
@@ -63,30 +77,69 @@ static struct span session_to_tell(const struct exchange *exchange)
 	return exchange->opens_session ? span_str(exchange->worker->session.id) : SPAN_NONE;
 }
 
-/* --- plain answers -------------------------------------------------------------------------------------------- */
+static uint64_t code_to_tell(const struct exchange *exchange)
+{
+	int code = exchange->outcome.code;
 
-static void answer(struct exchange *exchange, unsigned status, enum exchange_content content, struct span body)
+	return (uint64_t)(code < 0 ? -(int64_t)code : code);
+}
+
+static void stuck(const struct exchange *exchange)
+{
+	worker_tick_in(exchange->worker, STUCK_MS);
+}
+
+/* --- plain answers
+ * -------------------------------------------------------------------------------------------- */
+
+static int send_answer(struct exchange *exchange, struct span body)
 {
 	const struct outcome *outcome = &exchange->outcome;
 	const struct session *client = &exchange->worker->session;
 	const struct msg_exchange_answer fields = {
-		.status = status,
-		.content = content,
+		.status = exchange->status,
+		.content = exchange->content,
 		.session = session_to_tell(exchange),
 		.method = span_str(outcome->method),
 		.server = span_str(outcome->server),
 		.tool = span_str(outcome->tool),
-		.code = (uint64_t)(outcome->code < 0 ? -outcome->code : outcome->code),
+		.code = code_to_tell(exchange),
 		.executed = outcome->executed,
 		.upstream_us = outcome->upstream_us,
 		.version = span_str(mcp_version_name(client->version)),
 		.client = span_str(client->client_name),
 	};
 
+	if (!exchange->gateway)
+		return 0;
+	return link_send(
+		exchange->gateway, MSG_EXCHANGE_ANSWER, exchange->number, &fields, body, NULL);
+}
+
+/* The link has no room now: the answer waits here, and nothing else concerns the exchange any more.
+ */
+static void keep_answer(struct exchange *exchange, struct span body)
+{
+	request_exchange_gone(exchange->worker, exchange);
+	buf_free(&exchange->held);
+	if (buf_append_span(&exchange->queue, body) < 0) {
+		worker_out_of_memory(exchange->worker);
+		exchange_free(exchange);
+		return;
+	}
+	stuck(exchange);
+}
+
+static void answer(
+	struct exchange *exchange, unsigned status, enum exchange_content content, struct span body)
+{
 	exchange->state = EXCHANGE_DONE;
-	if (exchange->gateway)
-		link_send(exchange->gateway, MSG_EXCHANGE_ANSWER, exchange->number, &fields, body, NULL);
-	exchange_free(exchange);
+	exchange->status = status;
+	exchange->content = content;
+	if (send_answer(exchange, body) == -ERR_AGAIN)
+		keep_answer(exchange, body);
+	else
+		exchange_free(exchange);
 }
 
 void exchange_answer_status(struct exchange *exchange, unsigned status)
@@ -99,7 +152,8 @@ void exchange_answer_json(struct exchange *exchange, unsigned status, struct spa
 	answer(exchange, status, EXCHANGE_JSON, body);
 }
 
-void exchange_answer_err(struct exchange *exchange, struct span id, const struct err *err, enum jsonrpc_executed executed)
+void exchange_answer_err(struct exchange *exchange, struct span id, const struct err *err,
+	enum jsonrpc_executed executed)
 {
 	struct buf body;
 
@@ -110,18 +164,47 @@ void exchange_answer_err(struct exchange *exchange, struct span id, const struct
 	buf_free(&body);
 }
 
-/* --- event streams ------------------------------------------------------------------------------------------------ */
+static void retry_answer(struct exchange *exchange)
+{
+	if (send_answer(exchange, buf_span(&exchange->queue)) == -ERR_AGAIN)
+		stuck(exchange);
+	else
+		exchange_free(exchange);
+}
 
-void exchange_begin_stream(struct exchange *exchange, struct stream *stream)
+/* --- event streams
+ * ------------------------------------------------------------------------------------------------
+ */
+
+/* True once the head has left. */
+static bool send_head(struct exchange *exchange)
 {
 	const struct msg_exchange_head head = {
 		.status = 200, .content = EXCHANGE_SSE, .session = session_to_tell(exchange)};
 
+	exchange->head_due = exchange->gateway && link_post(exchange->gateway, MSG_EXCHANGE_HEAD,
+							  exchange->number, &head) == -ERR_AGAIN;
+	if (exchange->head_due)
+		stuck(exchange);
+	return !exchange->head_due;
+}
+
+void exchange_begin_stream(struct exchange *exchange, struct stream *stream)
+{
 	exchange->state = EXCHANGE_STREAMING;
 	exchange->events = stream;
-	if (exchange->gateway)
-		link_post(exchange->gateway, MSG_EXCHANGE_HEAD, exchange->number, &head);
-	stream_attach(&exchange->worker->streams, stream, exchange);
+	send_head(exchange);
+}
+
+static size_t queued(const struct exchange *exchange)
+{
+	return exchange->queue.len - exchange->queue_sent;
+}
+
+static void forget_queue(struct exchange *exchange)
+{
+	buf_free(&exchange->queue);
+	exchange->queue_sent = 0;
 }
 
 static void send_end(struct exchange *exchange)
@@ -132,88 +215,120 @@ static void send_end(struct exchange *exchange)
 		.method = span_str(outcome->method),
 		.server = span_str(outcome->server),
 		.tool = span_str(outcome->tool),
-		.code = (uint64_t)(outcome->code < 0 ? -outcome->code : outcome->code),
+		.code = code_to_tell(exchange),
 		.executed = outcome->executed,
 		.upstream_us = outcome->upstream_us,
 		.version = span_str(mcp_version_name(client->version)),
 		.client = span_str(client->client_name),
 	};
 
-	exchange->state = EXCHANGE_DONE;
-	if (exchange->gateway)
-		link_post(exchange->gateway, MSG_EXCHANGE_END, exchange->number, &fields);
-	exchange_free(exchange);
+	if (exchange->gateway && link_post(exchange->gateway, MSG_EXCHANGE_END, exchange->number,
+					 &fields) == -ERR_AGAIN)
+		stuck(exchange);
+	else
+		exchange_free(exchange);
 }
 
-/* What credit allows, in pieces that a message may have. */
-static void pump(struct exchange *exchange)
+/* Send the first n of these bytes as far as credit and link allow. Returns how many have left. */
+static size_t send_data(struct exchange *exchange, struct span bytes)
 {
-	while (exchange->queue.len > 0 && exchange->credit > 0) {
-		size_t n = exchange->queue.len < exchange->credit ? exchange->queue.len : exchange->credit;
+	size_t sent = 0;
+
+	while (sent < bytes.len && exchange->credit > 0) {
+		size_t n =
+			bytes.len - sent < exchange->credit ? bytes.len - sent : exchange->credit;
 
 		if (n > LIMIT_FRAME_PAYLOAD)
 			n = LIMIT_FRAME_PAYLOAD;
-		if (!exchange->gateway || link_send(exchange->gateway, MSG_EXCHANGE_DATA, exchange->number, NULL,
-						  span_of(exchange->queue.data, n), NULL) < 0)
-			return;
-		buf_consume(&exchange->queue, n);
+		if (link_send(exchange->gateway, MSG_EXCHANGE_DATA, exchange->number, NULL,
+			    span_of(bytes.p + sent, n), NULL) < 0) {
+			stuck(exchange);
+			break;
+		}
+		sent += n;
 		exchange->credit -= n;
+	}
+	return sent;
+}
+
+static void pump(struct exchange *exchange)
+{
+	if (!exchange->gateway || (exchange->head_due && !send_head(exchange)))
+		return;
+	exchange->queue_sent += send_data(
+		exchange, span_of(exchange->queue.data + exchange->queue_sent, queued(exchange)));
+	if (queued(exchange) == 0) {
+		forget_queue(exchange);
+	} else if (exchange->queue_sent > exchange->queue.len / 2) {
+		buf_consume(&exchange->queue, exchange->queue_sent);
+		exchange->queue_sent = 0;
 	}
 }
 
 int exchange_write(struct exchange *exchange, struct span bytes, bool droppable)
 {
+	size_t sent = 0;
+
 	if (!exchange->gateway)
 		return 0;
-	if (exchange->ending || (droppable && exchange->queue.len > QUEUE_DROP))
+	if (exchange->ending || (droppable && queued(exchange) > QUEUE_DROP))
 		return -ERR_SLOW_CONSUMER;
-	if (buf_append_span(&exchange->queue, bytes) < 0) {
+	if (queued(exchange) == 0 && !exchange->head_due)
+		sent = send_data(exchange, bytes);
+	if (sent == bytes.len)
+		return 0;
+	if (buf_append(&exchange->queue, bytes.p + sent, bytes.len - sent) < 0) {
 		/* what is cut can be had again by its event id; the end is sent by the next tick */
-		buf_clear(&exchange->queue);
+		forget_queue(exchange);
 		exchange->ending = true;
+		stuck(exchange);
 		return -ERR_SLOW_CONSUMER;
 	}
-	pump(exchange);
 	return 0;
 }
 
 void exchange_end(struct exchange *exchange)
 {
-	if (exchange->queue.len > 0 && exchange->gateway) {
-		exchange->ending = true;
-		return;
-	}
-	send_end(exchange);
+	exchange->ending = true;
+	if (!exchange->gateway || (queued(exchange) == 0 && !exchange->head_due))
+		send_end(exchange);
 }
 
 void exchange_credit(struct exchange *exchange, size_t bytes)
 {
 	exchange->credit += bytes;
 	pump(exchange);
-	if (exchange->ending && exchange->queue.len == 0)
+	if (exchange->ending && queued(exchange) == 0 && !exchange->head_due)
 		send_end(exchange);
 }
 
-void exchange_park(struct exchange *exchange)
+void exchange_evict(struct exchange *exchange)
 {
-	if (exchange->state != EXCHANGE_STREAMING || exchange->ending || exchange->batch ||
-		exchange->worker->session.version < MCP_2025_11_25 || exchange->era == MCP_MODERN)
-		return;
 	request_exchange_gone(exchange->worker, exchange);
 	streams_exchange_gone(&exchange->worker->streams, exchange);
 	exchange->events = NULL;
 	exchange_end(exchange);
 }
 
+void exchange_park(struct exchange *exchange)
+{
+	if (exchange->state == EXCHANGE_STREAMING && !exchange->ending && !exchange->batch &&
+		exchange->era == MCP_LEGACY && exchange->worker->session.version >= MCP_2025_11_25)
+		exchange_evict(exchange);
+}
+
 void exchange_closed(struct exchange *exchange)
 {
 	exchange->gateway = NULL;
+	streams_exchange_gone(&exchange->worker->streams, exchange);
+	exchange->events = NULL;
 	if (exchange->era == MCP_MODERN)
 		request_cancel_exchange(exchange->worker, exchange);
 	exchange_free(exchange);
 }
 
-/* --- answers of requests --------------------------------------------------------------------------------------------- */
+/* --- answers of requests
+ * --------------------------------------------------------------------------------------------- */
 
 static bool may_stream(const struct exchange *exchange)
 {
@@ -222,18 +337,23 @@ static bool may_stream(const struct exchange *exchange)
 
 static bool may_answer_json(const struct exchange *exchange)
 {
-	return !may_stream(exchange) ||
-	       ((exchange->accept & EXCHANGE_ACCEPTS_JSON) && !(exchange->accept & EXCHANGE_PREFERS_SSE));
+	return !may_stream(exchange) || exchange->status != 200 ||
+	       ((exchange->accept & EXCHANGE_ACCEPTS_JSON) &&
+		       !(exchange->accept & EXCHANGE_PREFERS_SSE));
 }
 
 static void become_stream(struct exchange *exchange)
 {
-	struct stream *stream = stream_new(&exchange->worker->streams);
+	struct streams *streams = &exchange->worker->streams;
+	struct stream *stream = stream_new(streams);
 
-	if (!stream)
+	if (!stream) {
+		worker_out_of_memory(exchange->worker);
 		return;
+	}
 	request_exchange_streams(exchange->worker, exchange, stream);
 	exchange_begin_stream(exchange, stream);
+	stream_attach(streams, stream, exchange);
 	if (exchange->held.len > 0) {
 		/* answers of a batch that were held for one array */
 		struct json_iter iter;
@@ -242,21 +362,31 @@ static void become_stream(struct exchange *exchange)
 		buf_append_char(&exchange->held, ']');
 		iter = json_iter(buf_span(&exchange->held));
 		while (json_iter_element(&iter, &element))
-			stream_send(&exchange->worker->streams, stream, element, false);
-		buf_clear(&exchange->held);
+			stream_send(streams, stream, element, false);
+		buf_free(&exchange->held);
 	}
+}
+
+static void fail_batch(struct exchange *exchange)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_TOO_LARGE, "the answers of this batch are too large for one array");
+	exchange_answer_err(exchange, SPAN_NONE, &err, JSONRPC_EXECUTED_UNKNOWN);
 }
 
 static void all_answered(struct exchange *exchange)
 {
 	struct worker *worker = exchange->worker;
 
-	if (exchange->state == EXCHANGE_STREAMING) {
+	if (exchange->state == EXCHANGE_WAITING && exchange->overflow) {
+		fail_batch(exchange);
+	} else if (exchange->state == EXCHANGE_STREAMING) {
 		stream_finish(&worker->streams, exchange->events);
 	} else if (exchange->batch && exchange->held.len > 0) {
 		buf_append_char(&exchange->held, ']');
 		exchange_answer_json(exchange, 200, buf_span(&exchange->held));
-	} else if (may_stream(exchange)) {
+	} else if (may_stream(exchange) && exchange->gateway) {
 		/* nothing to say: an event stream that ends */
 		become_stream(exchange);
 		if (exchange->state == EXCHANGE_STREAMING)
@@ -268,11 +398,16 @@ static void all_answered(struct exchange *exchange)
 
 static void hold(struct exchange *exchange, struct span message)
 {
-	buf_append_char(&exchange->held, exchange->held.len == 0 ? '[' : ',');
-	buf_append_span(&exchange->held, message);
+	/* room for the closing bracket is kept */
+	if (!exchange->overflow && exchange->held.len + message.len + 2 <= HELD_MAX &&
+		buf_append_char(&exchange->held, exchange->held.len == 0 ? '[' : ',') == 0 &&
+		buf_append_span(&exchange->held, message) == 0)
+		return;
+	buf_free(&exchange->held);
+	exchange->overflow = true;
 }
 
-void exchange_deliver(struct exchange *exchange, struct span message, bool final)
+void exchange_deliver(struct exchange *exchange, struct span message, bool final, bool droppable)
 {
 	struct worker *worker = exchange->worker;
 
@@ -288,7 +423,7 @@ void exchange_deliver(struct exchange *exchange, struct span message, bool final
 		become_stream(exchange);
 	}
 	if (exchange->state == EXCHANGE_STREAMING)
-		stream_send(&worker->streams, exchange->events, message, !final);
+		stream_send(&worker->streams, exchange->events, message, droppable);
 	if (final && exchange->unanswered == 0)
 		all_answered(exchange);
 }
@@ -300,15 +435,29 @@ void exchange_settle(struct exchange *exchange)
 		all_answered(exchange);
 }
 
+static void tick_waiting(struct exchange *exchange, uint64_t now_ms)
+{
+	uint64_t age = now_ms - exchange->began_ms;
+
+	if (!may_stream(exchange) || exchange->unanswered == 0 || exchange->overflow)
+		return;
+	if (age >= PLAIN_ANSWER_MS)
+		become_stream(exchange);
+	else
+		worker_tick_in(exchange->worker, PLAIN_ANSWER_MS - age);
+}
+
 void exchange_tick(struct worker *worker, uint64_t now_ms)
 {
 	struct exchange *exchange, *next;
 
-	DL_FOREACH_SAFE(worker->exchanges, exchange, next) {
-		if (exchange->ending && exchange->queue.len == 0)
-			send_end(exchange);
-		else if (exchange->verb == EXCHANGE_POST && exchange->state == EXCHANGE_WAITING && exchange->unanswered > 0 &&
-			may_stream(exchange) && now_ms - exchange->began_ms >= PLAIN_ANSWER_MS)
-			become_stream(exchange);
+	DL_FOREACH_SAFE(worker->exchanges, exchange, next)
+	{
+		if (exchange->state == EXCHANGE_DONE)
+			retry_answer(exchange);
+		else if (exchange->state == EXCHANGE_STREAMING)
+			exchange_credit(exchange, 0);
+		else if (exchange->verb == EXCHANGE_POST)
+			tick_waiting(exchange, now_ms);
 	}
 }

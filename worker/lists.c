@@ -4,7 +4,8 @@
 
 #include <stdio.h>
 
-/* Items on one page: few clients follow cursors well, so a page is long; a hostile catalogue still cannot make it endless. */
+/* Items on one page: few clients follow cursors well, so a page is long; a hostile catalogue still
+ * cannot make it endless. */
 #define PAGE_ITEMS 1000u
 #define PAGE_BYTES (32u * 1024 * 1024)
 
@@ -22,7 +23,8 @@ static enum catalogue_kind kind_of(enum mcp_method method)
 	}
 }
 
-/* A cursor is "g<generation>-<first item>": one of another catalogue still leads to the same place or is refused. */
+/* A cursor is "g<generation>-<first item>": one of another catalogue still leads to the same place
+ * or is refused. */
 static int read_cursor(struct span params, uint32_t total, uint32_t *ret_first, struct err *err)
 {
 	struct span cursor = json_object_get(params, SPAN_LIT("cursor"));
@@ -36,14 +38,16 @@ static int read_cursor(struct span params, uint32_t total, uint32_t *ret_first, 
 		return 0;
 	if (json_string_copy(cursor, text, sizeof(text) - 1, &copy) == 0) {
 		text[copy.len] = '\0';
-		if (sscanf(text, "g%llx-%u%n", &generation, ret_first, &end) == 2 && (size_t)end == copy.len &&
-			*ret_first > 0 && *ret_first < total)
+		if (sscanf(text, "g%llx-%u%n", &generation, ret_first, &end) == 2 &&
+			(size_t)end == copy.len && *ret_first > 0 && *ret_first < total)
 			return 0;
 	}
-	return err_set(err, ERR_INVALID_PARAMS, "the cursor is not one that a list of this server gave out");
+	return err_set(err, ERR_INVALID_PARAMS,
+		"the cursor is not one that a list of this server gave out");
 }
 
-static uint32_t write_items(const struct catalogue *catalogue, enum catalogue_kind kind, uint32_t first, struct buf *out)
+static uint32_t write_items(const struct catalogue *catalogue, enum catalogue_kind kind,
+	uint32_t first, struct buf *out)
 {
 	uint32_t total = catalogue ? catalogue_count(catalogue, kind, CATALOGUE_ALL_SERVERS) : 0;
 	uint32_t n = first;
@@ -87,7 +91,8 @@ void list_answer(struct request *request, const struct catalogue *catalogue, str
 	next = write_items(catalogue, kind, first, &out);
 	buf_append_char(&out, ']');
 	if (next < total)
-		buf_printf(&out, ",\"nextCursor\":\"g%llx-%u\"", (unsigned long long)catalogue_generation(catalogue), next);
+		buf_printf(&out, ",\"nextCursor\":\"g%llx-%u\"",
+			(unsigned long long)catalogue_generation(catalogue), next);
 	if (buf_append_char(&out, '}') == 0) {
 		request_result(request, buf_span(&out));
 	} else {
@@ -107,8 +112,8 @@ bool list_differs(const struct catalogue *a, const struct catalogue *b, enum cat
 		return true;
 	for (uint32_t n = 0; n < na; n++)
 		if (!catalogue_get(a, kind, CATALOGUE_ALL_SERVERS, n, &x) ||
-			!catalogue_get(b, kind, CATALOGUE_ALL_SERVERS, n, &y) || x.digest != y.digest ||
-			!span_equal(x.name, y.name))
+			!catalogue_get(b, kind, CATALOGUE_ALL_SERVERS, n, &y) ||
+			x.digest != y.digest || !span_equal(x.name, y.name))
 			return true;
 	return false;
 }

@@ -3,6 +3,12 @@
 #include "json_write.h"
 #include "worker.h"
 
+#include <stdio.h>
+#include <strings.h>
+
+/* Nesting of properties whose annotations are looked at. */
+#define PROPERTIES_DEPTH 16u
+
 void modern_write_members(struct buf *out, uint32_t ttl_ms, bool is_private)
 {
 	buf_printf(out, "\"resultType\":\"complete\",\"ttlMs\":%u,\"cacheScope\":\"%s\"", ttl_ms,
@@ -12,7 +18,8 @@ void modern_write_members(struct buf *out, uint32_t ttl_ms, bool is_private)
 void modern_discover(struct request *request)
 {
 	const struct catalogue *catalogue = request->worker->catalogue;
-	struct span capabilities = catalogue ? catalogue_capabilities(catalogue, CATALOGUE_MODERN) : SPAN_LIT("{}");
+	struct span capabilities =
+		catalogue ? catalogue_capabilities(catalogue, CATALOGUE_MODERN) : SPAN_LIT("{}");
 	struct span instructions = catalogue ? catalogue_instructions(catalogue) : SPAN_NONE;
 	struct buf out;
 
@@ -23,7 +30,8 @@ void modern_discover(struct request *request)
 	mcp_write_versions(&out);
 	buf_append_str(&out, ",\"capabilities\":");
 	buf_append_span(&out, capabilities);
-	buf_append_str(&out, ",\"_meta\":{\"" MCP_META_SERVER_INFO "\":{\"name\":\"gatehouse\",\"title\":\"Gatehouse\","
+	buf_append_str(&out, ",\"_meta\":{\"" MCP_META_SERVER_INFO
+			     "\":{\"name\":\"gatehouse\",\"title\":\"Gatehouse\","
 			     "\"version\":\"" GATEHOUSE_VERSION "\"}}");
 	if (instructions.len) {
 		buf_append_str(&out, ",\"instructions\":");
@@ -38,7 +46,8 @@ int modern_result(const struct request *request, struct span result, struct buf 
 {
 	bool cached = mcp_method_info(request->method)->flags & MCP_CACHED;
 	bool has_type = json_object_get(result, SPAN_LIT("resultType")).len > 0;
-	struct span members = cached ? SPAN_LIT("\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"private\"")
+	struct span members = cached ? SPAN_LIT("\"resultType\":\"complete\",\"ttlMs\":0,"
+						"\"cacheScope\":\"private\"")
 				     : SPAN_LIT("\"resultType\":\"complete\"");
 	struct json_edit edit;
 
@@ -48,7 +57,91 @@ int modern_result(const struct request *request, struct span result, struct buf 
 	return json_splice(result, &edit, 1, out);
 }
 
+int modern_error(struct span error, struct buf *out)
+{
+	struct span code = json_object_get(error, SPAN_LIT("code"));
+	struct json_edit edit = {.at = code, .with = SPAN_LIT("-32602")};
+
+	/* "resource not found" of the legacy era */
+	if (!span_is(code, "-32002"))
+		return -ERR_INVALID_ARGUMENT;
+	return json_splice(error, &edit, 1, out);
+}
+
+/* --- Mcp-Param-… (2026-07-28, "Custom Headers from Tool Parameters")
+ * ------------------------------------------------ */
+
+static struct span find_header(struct span headers, const char *name)
+{
+	size_t len = strlen(name);
+
+	while (headers.len > 0) {
+		const char *end = memchr(headers.p, '\r', headers.len);
+		size_t line = end ? (size_t)(end - headers.p) : headers.len;
+
+		if (line > len && headers.p[len] == ':' && strncasecmp(headers.p, name, len) == 0)
+			return mcp_header_trim(span_of(headers.p + len + 1, line - len - 1));
+		line = line + 2 < headers.len ? line + 2 : headers.len;
+		headers = span_of(headers.p + line, headers.len - line);
+	}
+	return SPAN_NONE;
+}
+
+static int check_one(
+	struct span annotation, struct span value, struct span headers, struct err *err)
+{
+	char word[64], name[80];
+	struct span text;
+
+	/* what no client can send as a header it need not send */
+	if (json_string_copy(annotation, word, sizeof(word), &text) < 0 || text.len == 0)
+		return 0;
+	snprintf(name, sizeof(name), "Mcp-Param-%.*s", SPAN_ARG(text));
+	return mcp_header_check(name, find_header(headers, name), value, err);
+}
+
+static int check_properties(
+	struct span schema, struct span value, struct span headers, unsigned depth, struct err *err)
+{
+	struct json_iter iter = json_iter(json_object_get(schema, SPAN_LIT("properties")));
+	struct span key, property;
+	int r = 0;
+
+	while (r == 0 && depth > 0 && json_iter_member(&iter, &key, &property)) {
+		struct span annotation = json_object_get(property, SPAN_LIT("x-mcp-header")),
+			    inner = SPAN_NONE;
+		char name[256];
+		struct span text;
+
+		if (json_string_copy(key, name, sizeof(name), &text) == 0)
+			inner = json_object_get(value, text);
+		if (annotation.len)
+			r = check_one(annotation, inner, headers, err);
+		else if (json_type(inner) == JSON_OBJECT)
+			r = check_properties(property, inner, headers, depth - 1, err);
+	}
+	return r;
+}
+
+int modern_check_headers(
+	struct span schema, struct span arguments, struct span headers, struct err *err)
+{
+	return check_properties(schema, arguments, headers, PROPERTIES_DEPTH, err);
+}
+
+/*
+ * What is found out before a request is worked on has its status; what comes of the work is told in
+ * the body alone (the reference server does the same).
+ */
 unsigned modern_status(int code)
 {
-	return (unsigned)err_http_status(code);
+	code = code < 0 ? -code : code;
+	switch (code) {
+	case ERR_METHOD_NOT_FOUND:
+	case ERR_HEADER_MISMATCH:
+	case ERR_MISSING_CAPABILITY:
+		return (unsigned)err_http_status(code);
+	default:
+		return 200;
+	}
 }

@@ -9,8 +9,18 @@
 void modern_write_members(struct buf *out, uint32_t ttl_ms, bool is_private);
 /* Answer server/discover. */
 void modern_discover(struct request *request);
-/* A result of a server, of whatever era, as a modern client expects it; appended to out. 0 or the buffer's error. */
+/* A result of a server, of whatever era, as a modern client expects it; appended to out. 0 or the
+ * buffer's error. */
 int modern_result(const struct request *request, struct span result, struct buf *out);
+/* The same for an error object: codes that this era does not have. -ERR_INVALID_ARGUMENT: it may
+ * stay as it is. */
+int modern_error(struct span error, struct buf *out);
+/*
+ * Do the Mcp-Param-… headers (as in EXCHANGE) say what the arguments say, where the schema asks for
+ * them? 0 or -ERR_HEADER_MISMATCH.
+ */
+int modern_check_headers(
+	struct span schema, struct span arguments, struct span headers, struct err *err);
 /* HTTP status for an error answered to a modern request. */
 unsigned modern_status(int code);
 

@@ -3,6 +3,7 @@
 #include "modern.h"
 #include "worker.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <utlist.h>
@@ -10,7 +11,8 @@
 /* The upstream worker keeps the deadline; this is for when it cannot. */
 #define DEADLINE_SLACK_MS 2000u
 
-struct request *request_new(struct worker *worker, struct exchange *exchange, const struct jsonrpc *msg, enum mcp_era era)
+struct request *request_new(struct worker *worker, struct exchange *exchange,
+	const struct jsonrpc *msg, enum mcp_era era)
 {
 	struct span token = mcp_progress_token(msg->params);
 	struct request *request = calloc(1, sizeof(*request));
@@ -38,12 +40,14 @@ struct request *request_new(struct worker *worker, struct exchange *exchange, co
 	exchange->unanswered++;
 	DL_APPEND(worker->requests, request);
 	worker->n_requests++;
-	worker_tick_soon(worker);
+	worker_tick_in(worker, request->deadline_ms + DEADLINE_SLACK_MS - clock_ms());
 	return request;
 }
 
 void request_free(struct request *request)
 {
+	if (request->worker->initialize == request)
+		request->worker->initialize = NULL;
 	server_forget(request);
 	DL_DELETE(request->worker->requests, request);
 	request->worker->n_requests--;
@@ -52,7 +56,16 @@ void request_free(struct request *request)
 	free(request);
 }
 
-/* --- answers ----------------------------------------------------------------------------------------------------- */
+/* --- answers
+ * -----------------------------------------------------------------------------------------------------
+ */
+
+/* A request has left a stream whose exchange is gone: after the last one it is complete. */
+static void leave_stream(struct worker *worker, struct stream *stream)
+{
+	if (stream && !request_on_stream(worker, stream))
+		stream_finish(&worker->streams, stream);
+}
 
 void request_answer(struct request *request, struct span message)
 {
@@ -63,12 +76,11 @@ void request_answer(struct request *request, struct span message)
 	request->exchange = NULL;
 	request_free(request);
 	if (exchange) {
-		exchange_deliver(exchange, message, true);
+		exchange_deliver(exchange, message, true, false);
 	} else if (stream) {
-		/* nobody listens: the log keeps it until the client comes back */
+		/* nobody listens, or somebody who came back: the log keeps it */
 		stream_send(&worker->streams, stream, message, false);
-		if (!request_on_stream(worker, stream))
-			stream_finish(&worker->streams, stream);
+		leave_stream(worker, stream);
 	}
 	worker_touch(worker);
 }
@@ -79,32 +91,49 @@ static void note_outcome(struct request *request, int code)
 		request->exchange->outcome.code = code;
 }
 
-void request_result(struct request *request, struct span result)
+/* What one answer may have, with its envelope. */
+static bool fits(struct request *request, size_t len)
+{
+	if (len + request->id.len + 256 <= message_row(MSG_EXCHANGE_ANSWER)->max_payload)
+		return true;
+	request_refuse(request, ERR_TOO_LARGE, "the answer is too large to be passed on");
+	return false;
+}
+
+static void answer_with(struct request *request, const char *member, struct span value)
 {
 	struct buf out;
 
-	buf_init(&out, result.len + request->id.len + 256);
-	if (jsonrpc_write_result(&out, request->id, result) == 0)
+	if (value.len == 0)
+		value = SPAN_LIT("{}");
+	if (!fits(request, value.len))
+		return;
+	buf_init(&out, value.len + request->id.len + 256);
+	buf_reserve(&out, value.len + request->id.len + 48);
+	buf_append_str(&out, "{\"jsonrpc\":\"2.0\",\"id\":");
+	buf_append_span(&out, request->id);
+	buf_append_str(&out, member);
+	buf_append_span(&out, value);
+	if (buf_append_char(&out, '}') == 0)
 		request_answer(request, buf_span(&out));
+	else
+		worker_out_of_memory(request->worker);
 	buf_free(&out);
+}
+
+void request_result(struct request *request, struct span result)
+{
+	answer_with(request, ",\"result\":", result);
 }
 
 void request_error(struct request *request, struct span error)
 {
 	int64_t code = 0;
 	struct span message, data;
-	struct buf out;
 
 	jsonrpc_error_get(error, &code, &message, &data);
 	note_outcome(request, (int)code);
-	buf_init(&out, error.len + request->id.len + 256);
-	buf_append_str(&out, "{\"jsonrpc\":\"2.0\",\"id\":");
-	buf_append_span(&out, request->id);
-	buf_append_str(&out, ",\"error\":");
-	buf_append_span(&out, error);
-	buf_append_char(&out, '}');
-	request_answer(request, buf_span(&out));
-	buf_free(&out);
+	answer_with(request, ",\"error\":", error);
 }
 
 void request_fail(struct request *request, const struct err *err, enum jsonrpc_executed executed)
@@ -112,7 +141,7 @@ void request_fail(struct request *request, const struct err *err, enum jsonrpc_e
 	struct buf out;
 
 	note_outcome(request, err_rpc_code(err->code));
-	/* the sessionless era tells by the HTTP status, too */
+	/* the sessionless era tells some by the HTTP status, too */
 	if (request->exchange && request->era == MCP_MODERN)
 		request->exchange->status = modern_status(err->code);
 	if (request->exchange && executed == JSONRPC_EXECUTED_UNKNOWN)
@@ -123,22 +152,39 @@ void request_fail(struct request *request, const struct err *err, enum jsonrpc_e
 	buf_free(&out);
 }
 
+void request_refuse(struct request *request, enum err_code code, const char *fmt, ...)
+{
+	char text[ERR_DETAIL_MAX];
+	struct err err = {0};
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	err_set(&err, code, "%s", text);
+	request_fail(request, &err, JSONRPC_EXECUTED_NO);
+}
+
 void request_drop(struct request *request)
 {
+	struct worker *worker = request->worker;
 	struct exchange *exchange = request->exchange;
+	struct stream *stream = request->stream;
 
 	request->exchange = NULL;
 	request_free(request);
 	if (exchange)
 		exchange_settle(exchange);
+	else
+		leave_stream(worker, stream);
 }
 
-void request_note(struct request *request, struct span message)
+void request_note(struct request *request, struct span message, bool droppable)
 {
 	if (request->exchange)
-		exchange_deliver(request->exchange, message, false);
+		exchange_deliver(request->exchange, message, false, droppable);
 	else if (request->stream)
-		stream_send(&request->worker->streams, request->stream, message, true);
+		stream_send(&request->worker->streams, request->stream, message, droppable);
 }
 
 void request_reply(struct request *request, const struct reply *reply)
@@ -161,26 +207,31 @@ void request_reply(struct request *request, const struct reply *reply)
 	else if (reply->kind == 1)
 		request_error(request, reply->payload);
 	else
-		request_fail(request, &reply->err, reply->executed == 2 ? JSONRPC_EXECUTED_UNKNOWN : JSONRPC_EXECUTED_NO);
+		request_fail(request, &reply->err,
+			reply->executed == 2 ? JSONRPC_EXECUTED_UNKNOWN : JSONRPC_EXECUTED_NO);
 }
 
-/* --- the exchange changes ------------------------------------------------------------------------------------------- */
+/* --- the exchange changes
+ * ------------------------------------------------------------------------------------------- */
 
 void request_exchange_gone(struct worker *worker, const struct exchange *exchange)
 {
 	struct request *request;
 
-	DL_FOREACH(worker->requests, request) {
+	DL_FOREACH(worker->requests, request)
+	{
 		if (request->exchange == exchange)
 			request->exchange = NULL;
 	}
 }
 
-void request_exchange_streams(struct worker *worker, const struct exchange *exchange, struct stream *stream)
+void request_exchange_streams(
+	struct worker *worker, const struct exchange *exchange, struct stream *stream)
 {
 	struct request *request;
 
-	DL_FOREACH(worker->requests, request) {
+	DL_FOREACH(worker->requests, request)
+	{
 		if (request->exchange == exchange)
 			request->stream = stream;
 	}
@@ -190,54 +241,89 @@ bool request_on_stream(const struct worker *worker, const struct stream *stream)
 {
 	const struct request *request;
 
-	DL_FOREACH(worker->requests, request) {
+	DL_FOREACH(worker->requests, request)
+	{
 		if (request->stream == stream)
 			return true;
 	}
 	return false;
 }
 
-void request_cancel_exchange(struct worker *worker, const struct exchange *exchange)
+/* It ends when the server's side has confirmed that; one that is not there yet ends at once. */
+static void withdraw(struct request *request, struct span reason)
 {
-	struct request *request;
+	request->cancelled = true;
+	if (request->call)
+		server_cancel(request, reason);
+	else
+		request_drop(request);
+}
 
-	DL_FOREACH(worker->requests, request) {
-		if (request->exchange == exchange) {
-			request->cancelled = true;
-			server_cancel(request, SPAN_NONE);
-		}
+void request_cancel_exchange(struct worker *worker, struct exchange *exchange)
+{
+	struct request *request, *next;
+
+	DL_FOREACH_SAFE(worker->requests, request, next)
+	{
+		if (request->exchange != exchange)
+			continue;
+		request->exchange = NULL;
+		withdraw(request, SPAN_NONE);
 	}
 }
 
 void request_cancel(struct worker *worker, struct span raw_id, struct span reason)
 {
-	struct request *request, *next;
+	struct request *request;
 
-	DL_FOREACH_SAFE(worker->requests, request, next) {
-		if (request->cancelled || !json_equal_scalar(request->id, raw_id) || request->method == MCP_INITIALIZE)
+	DL_FOREACH(worker->requests, request)
+	{
+		if (request->cancelled || !json_equal_scalar(request->id, raw_id) ||
+			request->method == MCP_INITIALIZE)
 			continue;
-		request->cancelled = true;
-		if (request->server)
-			server_cancel(request, reason);
-		else
-			request_drop(request);
+		withdraw(request, reason);
 		return;
 	}
 }
 
+static void give_up(
+	struct request *request, enum err_code code, const char *why, struct span reason)
+{
+	struct reply late = {.kind = 2, .executed = request->call || request->forwarded ? 2 : 0};
+
+	err_set(&late.err, code, "%s", why);
+	if (request->call)
+		server_cancel(request, reason);
+	request->call = 0;
+	request->waiting = false;
+	request_reply(request, &late);
+}
+
+void request_end_all(struct worker *worker, const char *why)
+{
+	while (worker->requests)
+		give_up(worker->requests, ERR_CLOSED, why, SPAN_NONE);
+}
+
 void request_tick(struct worker *worker, uint64_t now_ms)
 {
-	struct request *request, *next;
+	struct request *request;
+	uint64_t nearest = UINT64_MAX;
 
-	DL_FOREACH_SAFE(worker->requests, request, next) {
-		struct reply late = {.kind = 2, .executed = request->forwarded ? 2 : 0};
+	DL_FOREACH(worker->requests, request)
+	{
+		uint64_t until = request->deadline_ms + DEADLINE_SLACK_MS;
 
-		if (now_ms < request->deadline_ms + DEADLINE_SLACK_MS)
-			continue;
-		err_set(&late.err, ERR_TIMEOUT, "no answer within the time allowed");
-		if (request->server)
-			server_cancel(request, SPAN_LIT("\"timeout\""));
-		request_reply(request, &late);
-		return; /* the list may have changed: the rest in the next tick */
+		if (now_ms >= until) {
+			give_up(request, ERR_TIMEOUT, "no answer within the time allowed",
+				SPAN_LIT("\"timeout\""));
+			/* the list may have changed: the rest in the next tick */
+			worker_tick_in(worker, 0);
+			return;
+		}
+		if (until < nearest)
+			nearest = until;
 	}
+	if (nearest != UINT64_MAX)
+		worker_tick_in(worker, nearest - now_ms);
 }

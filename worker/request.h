@@ -1,9 +1,10 @@
 /*
  * A JSON-RPC request of the client that is not answered yet, and its way to a server and back.
  *
- * At most once: before a call leaves for a server, the gateway is told (EXCHANGE_FORWARDED); the upstream worker tells here
- * (CALL_FORWARDED) before it writes to the server. When one of them dies, what was not marked is sent again, what was is
- * repeated only if it is safe, else answered with an error that says executed: unknown.
+ * At most once: before a call leaves for a server, the gateway is told (EXCHANGE_FORWARDED); the
+ * upstream worker tells here (CALL_FORWARDED) before it writes to the server. When one of them
+ * dies, what was not marked is sent again, what was is repeated only if it is safe, else answered
+ * with an error that says executed: unknown.
  */
 #ifndef GATEHOUSE_REQUEST_H
 #define GATEHOUSE_REQUEST_H
@@ -14,7 +15,8 @@
 struct server;
 struct request;
 
-/* What the server made of it. kind as CALL_DONE: 0 result, 1 the server's error object, 2 failed on the way (err). */
+/* What the server made of it. kind as CALL_DONE: 0 result, 1 the server's error object, 2 failed on
+ * the way (err). */
 struct reply {
 	unsigned kind;
 	struct span payload;
@@ -23,7 +25,8 @@ struct reply {
 	uint64_t upstream_us;
 };
 
-/* Instead of answering the client with it. The request is freed afterwards unless the callee sent it on (returns true). */
+/* Instead of answering the client with it. The request is freed afterwards unless the callee sent
+ * it on (returns true). */
 typedef bool request_reply_fn(struct request *request, const struct reply *reply, void *arg);
 
 struct request {
@@ -39,12 +42,15 @@ struct request {
 	enum mcp_era era;
 	bool safe;
 	bool cancelled;
+	bool told;                    /* the gateway has EXCHANGE_FORWARDED */
+	enum mcp_log_level log_level; /* modern: of the request itself */
 	/* on its way to a server */
 	struct server *server;
-	uint32_t call;        /* stream on the server's link; 0: not sent */
-	bool forwarded;       /* it may have reached the server */
+	bool waiting;   /* to be sent (again) */
+	uint32_t call;  /* stream on the server's link; 0: not there */
+	bool forwarded; /* it may have reached the server */
 	unsigned tries;
-	char *params;         /* as the server gets them; owned */
+	char *params; /* as the server gets them; owned */
 	size_t params_len;
 	uint64_t deadline_ms;
 	request_reply_fn *on_reply;
@@ -52,7 +58,8 @@ struct request {
 };
 
 /* msg is borrowed. NULL when memory is out. Counts as unanswered in exchange. */
-struct request *request_new(struct worker *worker, struct exchange *exchange, const struct jsonrpc *msg, enum mcp_era era);
+struct request *request_new(struct worker *worker, struct exchange *exchange,
+	const struct jsonrpc *msg, enum mcp_era era);
 void request_free(struct request *request);
 
 /* Each answers the client and frees the request. */
@@ -64,16 +71,24 @@ void request_answer(struct request *request, struct span message);
 /* The client cancelled it: it ends without an answer. */
 void request_drop(struct request *request);
 
-/* A message for the client that comes before the answer. */
-void request_note(struct request *request, struct span message);
+/* A message for the client that comes before the answer. droppable: a slow client may miss it. */
+void request_note(struct request *request, struct span message, bool droppable);
+/* Fail with a code and a sentence; nothing was executed. */
+void request_refuse(struct request *request, enum err_code code, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* What came back from the server: to on_reply if there is one, else to the client. */
 void request_reply(struct request *request, const struct reply *reply);
 
+/* The session ends: every request is answered with that. */
+void request_end_all(struct worker *worker, const char *why);
+
 /* The exchange is gone: messages go to the stream's log from now on. */
 void request_exchange_gone(struct worker *worker, const struct exchange *exchange);
-void request_exchange_streams(struct worker *worker, const struct exchange *exchange, struct stream *stream);
-void request_cancel_exchange(struct worker *worker, const struct exchange *exchange);
+void request_exchange_streams(
+	struct worker *worker, const struct exchange *exchange, struct stream *stream);
+/* Its client is gone, and with it the wish for its answers. */
+void request_cancel_exchange(struct worker *worker, struct exchange *exchange);
 
 /* The client's notifications/cancelled. Nothing happens when there is no such request. */
 void request_cancel(struct worker *worker, struct span raw_id, struct span reason);

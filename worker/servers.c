@@ -3,7 +3,7 @@
 #include "clock.h"
 #include "json_write.h"
 #include "log.h"
-#include "router.h"
+#include "notes.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -14,6 +14,8 @@
 /* How long calls wait for an upstream worker that is not there. */
 #define WAIT_MS 5000u
 #define TRIES_MAX 3u
+/* A call whose way is not clear yet is looked at again after this. */
+#define HELD_MS 2u
 
 struct server *server_find(struct worker *worker, struct span name)
 {
@@ -38,21 +40,26 @@ static struct server *server_get(struct worker *worker, struct span name)
 	return server;
 }
 
-/* --- sending ----------------------------------------------------------------------------------------------------- */
+/* --- sending
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 /*
- * Before a call that must not run twice leaves this process, the gateway has it in writing. False: its link takes no more
- * at the moment.
+ * Before a call that must not run twice leaves this process, the gateway has it in writing. False:
+ * its link takes no more at the moment.
  */
-static bool gateway_knows(const struct request *request)
+static bool gateway_knows(struct request *request)
 {
 	const struct msg_exchange_forwarded fields = {.safe = 0};
 	const struct exchange *exchange = request->exchange;
 
 	if (request->safe || !exchange || !exchange->gateway)
 		return true;
-	return link_post(exchange->gateway, MSG_EXCHANGE_FORWARDED, exchange->number, &fields) == 0 &&
-	       link_flush(exchange->gateway);
+	if (!request->told &&
+		link_post(exchange->gateway, MSG_EXCHANGE_FORWARDED, exchange->number, &fields) < 0)
+		return false;
+	request->told = true;
+	return link_flush(exchange->gateway);
 }
 
 static void fail(struct request *request, enum err_code code, const char *text, unsigned executed)
@@ -65,6 +72,7 @@ static void fail(struct request *request, enum err_code code, const char *text, 
 
 static void send_call(struct server *server, struct request *request)
 {
+	const struct exchange *exchange = request->exchange;
 	uint64_t now = clock_ms();
 	struct msg_call fields = {
 		.method = mcp_method_info(request->method)->name,
@@ -72,19 +80,25 @@ static void send_call(struct server *server, struct request *request)
 		.timeout_ms = request->deadline_ms > now ? request->deadline_ms - now : 1,
 		.safe = request->safe,
 		.progress = request->token.len > 0,
+		.traceparent = exchange ? span_str(exchange->traceparent) : SPAN_NONE,
 	};
-	int r;
+	uint32_t call = link_stream(server->link);
+	int r = gateway_knows(request) ? 0 : -ERR_AGAIN;
 
-	if (!gateway_knows(request))
-		return;
-	request->call = link_stream(server->link);
-	request->tries++;
-	r = link_send(server->link, MSG_CALL, request->call, &fields, span_of(request->params, request->params_len), NULL);
+	if (r == 0)
+		r = link_send(server->link, MSG_CALL, call, &fields,
+			span_of(request->params, request->params_len), NULL);
 	if (r == -ERR_AGAIN) {
+		worker_tick_in(server->worker, HELD_MS);
+		return;
+	}
+	/* what a link that has just closed had is looked after when it says so */
+	request->waiting = false;
+	request->call = call;
+	request->tries++;
+	if (r < 0 && r != -ERR_CLOSED) {
 		request->call = 0;
-	} else if (r < 0 && r != -ERR_CLOSED) {
-		request->call = 0;
-		fail(request, (enum err_code)-r, "the call cannot be handed over", 0);
+		fail(request, (enum err_code) - r, "the call cannot be handed over", 0);
 	}
 }
 
@@ -92,8 +106,9 @@ static void send_waiting(struct server *server)
 {
 	struct request *request, *next;
 
-	DL_FOREACH_SAFE(server->worker->requests, request, next) {
-		if (request->server == server && request->call == 0 && !request->cancelled && server->link)
+	DL_FOREACH_SAFE(server->worker->requests, request, next)
+	{
+		if (request->server == server && request->waiting && server->link)
 			send_call(server, request);
 	}
 }
@@ -104,7 +119,7 @@ static void write_subscriptions(const struct server *server, struct buf *out)
 	const struct session_mark *mark;
 	bool first = true;
 
-	for (mark = server->worker->session.subscriptions; mark; mark = mark->hh.next) {
+	for (mark = server->worker->session.subscriptions.first; mark; mark = mark->hh.next) {
 		if (strcmp(mark->server, server->name) != 0)
 			continue;
 		if (!first)
@@ -120,15 +135,23 @@ static void attach(struct server *server)
 	const struct msg_attach fields = {
 		.session = span_str(session->id),
 		.version = span_str(mcp_version_name(session->version)),
-		.log_level = span_str(session->log_level ? mcp_log_level_name(session->log_level) : ""),
+		.log_level =
+			span_str(session->log_level ? mcp_log_level_name(session->log_level) : ""),
 	};
 	struct buf who;
+	size_t before;
 
-	buf_init(&who, 1048576);
+	buf_init(&who, message_row(MSG_ATTACH)->max_payload);
 	buf_printf(&who, "{\"capabilities\":%s,\"clientInfo\":%s,\"subscriptions\":[",
-		session->capabilities ? session->capabilities : "{}", session->client_info ? session->client_info : "{}");
+		session->capabilities ? session->capabilities : "{}",
+		session->client_info ? session->client_info : "{}");
+	before = who.len;
 	write_subscriptions(server, &who);
-	buf_append_str(&who, "]}");
+	if (buf_append_str(&who, "]}") < 0) {
+		/* more than a message may carry */
+		who.len = before;
+		buf_append_str(&who, "]}");
+	}
 	link_send(server->link, MSG_ATTACH, 0, &fields, buf_span(&who), NULL);
 	buf_free(&who);
 }
@@ -142,7 +165,7 @@ static void on_link(struct process *process, struct link *link, const struct err
 	if (!link) {
 		log_debug("server.no_link", err_text(err), KV_STR("server", server->name));
 		server->retry_ms = clock_ms() + RETRY_MS;
-		worker_tick_soon(server->worker);
+		worker_tick_in(server->worker, RETRY_MS);
 		return;
 	}
 	server->link = link;
@@ -154,17 +177,19 @@ static void on_link(struct process *process, struct link *link, const struct err
 
 static void open_link(struct server *server)
 {
-	if (server->opening || server->link || clock_ms() < server->retry_ms)
-		return;
+	uint64_t now = clock_ms();
+
 	if (!server->since_ms)
-		server->since_ms = clock_ms();
-	server->opening = true;
-	if (process_open_link(server->worker->process, ROLE_UPSTREAM, server->name, 0, on_link, server) < 0)
-		server->opening = false;
+		server->since_ms = now;
+	worker_tick_in(server->worker, RETRY_MS);
+	if (server->opening || server->link || now < server->retry_ms)
+		return;
+	server->opening = process_open_link(server->worker->process, ROLE_UPSTREAM, server->name, 0,
+				  on_link, server) == 0;
 }
 
-int server_call(struct worker *worker, struct span name, struct request *request, struct span tool, struct span params,
-	uint32_t timeout_ms)
+int server_call(struct worker *worker, struct span name, struct request *request, struct span tool,
+	struct span params, uint32_t timeout_ms)
 {
 	struct server *server = server_get(worker, name);
 	char *copy = malloc(params.len + tool.len + 1);
@@ -182,13 +207,15 @@ int server_call(struct worker *worker, struct span name, struct request *request
 	request->params_len = params.len;
 	request->name = span_of(copy + params.len, tool.len);
 	request->server = server;
+	request->waiting = true;
 	request->call = 0;
 	request->forwarded = false;
 	request->tries = 0;
 	if (timeout_ms && clock_ms() + timeout_ms < request->deadline_ms)
 		request->deadline_ms = clock_ms() + timeout_ms;
 	if (request->exchange)
-		snprintf(request->exchange->outcome.server, sizeof(request->exchange->outcome.server), "%s", server->name);
+		snprintf(request->exchange->outcome.server,
+			sizeof(request->exchange->outcome.server), "%s", server->name);
 	if (server->link)
 		send_call(server, request);
 	else
@@ -199,6 +226,7 @@ int server_call(struct worker *worker, struct span name, struct request *request
 void server_forget(struct request *request)
 {
 	request->server = NULL;
+	request->waiting = false;
 	request->call = 0;
 }
 
@@ -207,10 +235,12 @@ void server_cancel(struct request *request, struct span reason)
 	struct server *server = request->server;
 
 	if (server && server->link && request->call)
-		link_send(server->link, MSG_CALL_CANCEL, request->call, NULL, reason.len > 4096 ? SPAN_NONE : reason, NULL);
+		link_send(server->link, MSG_CALL_CANCEL, request->call, NULL,
+			reason.len > 4096 ? SPAN_NONE : reason, NULL);
 }
 
-void server_notify(struct worker *worker, struct server *server, struct span method, struct span params)
+void server_notify(
+	struct worker *worker, struct server *server, struct span method, struct span params)
 {
 	const struct msg_client_note fields = {.method = method};
 	struct server *each;
@@ -224,21 +254,26 @@ static bool is_waited_for(const struct server *server)
 {
 	const struct request *request;
 
-	DL_FOREACH(server->worker->requests, request) {
-		if (request->server == server && request->call == 0)
+	DL_FOREACH(server->worker->requests, request)
+	{
+		if (request->server == server && request->waiting)
 			return true;
 	}
 	return false;
 }
 
-/* Too long without an upstream worker: whoever waits is told. One at a time, because an answer may change the list. */
+/* Too long without an upstream worker: whoever waits is told. One at a time, because an answer may
+ * change the list. */
 static bool give_up_one(struct server *server)
 {
 	struct request *request;
 
-	DL_FOREACH(server->worker->requests, request) {
-		if (request->server == server && request->call == 0) {
-			fail(request, ERR_SERVER_DOWN, "the server is not available at the moment", 0);
+	DL_FOREACH(server->worker->requests, request)
+	{
+		if (request->server == server && request->waiting) {
+			request->waiting = false;
+			fail(request, ERR_SERVER_DOWN, "the server is not available at the moment",
+				0);
 			return true;
 		}
 	}
@@ -249,7 +284,7 @@ void server_tick(struct worker *worker, uint64_t now_ms)
 {
 	struct server *server, *next;
 
-	HASH_ITER(hh, worker->servers, server, next) {
+	HASH_ITER (hh, worker->servers, server, next) {
 		if (server->link) {
 			send_waiting(server);
 			continue;
@@ -258,12 +293,24 @@ void server_tick(struct worker *worker, uint64_t now_ms)
 			server->since_ms = 0;
 			continue;
 		}
-		if (server->since_ms && now_ms - server->since_ms > WAIT_MS)
-			while (give_up_one(server))
-				;
-		else
+		if (!server->since_ms || now_ms - server->since_ms <= WAIT_MS) {
 			open_link(server);
+			continue;
+		}
+		server->since_ms = 0;
+		while (give_up_one(server))
+			;
 	}
+}
+
+bool servers_flush(struct worker *worker)
+{
+	struct server *server;
+	bool all = true;
+
+	for (server = worker->servers; server; server = server->hh.next)
+		all &= !server->link || link_flush(server->link);
+	return all;
 }
 
 void server_detach_all(struct worker *worker)
@@ -279,21 +326,24 @@ void servers_free(struct worker *worker)
 {
 	struct server *server, *next;
 
-	HASH_ITER(hh, worker->servers, server, next) {
+	HASH_ITER (hh, worker->servers, server, next) {
 		HASH_DEL(worker->servers, server);
 		link_free(server->link);
 		free(server);
 	}
 }
 
-/* --- what the upstream worker says ------------------------------------------------------------------------------------ */
+/* --- what the upstream worker says
+ * ------------------------------------------------------------------------------------ */
 
-static struct request *find_call(const struct link *link, const struct worker *worker, uint32_t call)
+static struct request *find_call(
+	const struct link *link, const struct worker *worker, uint32_t call)
 {
 	const struct server *server = link_user(link);
 	struct request *request;
 
-	DL_FOREACH(worker->requests, request) {
+	DL_FOREACH(worker->requests, request)
+	{
 		if (request->server == server && request->call == call && call != 0)
 			return request;
 	}
@@ -343,14 +393,14 @@ static void on_call_note(struct link *link, const struct message *msg, void *arg
 	struct request *request = find_call(link, worker, msg->stream);
 
 	if (request && !request->cancelled)
-		router_call_note(request, note->method, msg->payload);
+		notes_of_call(request, note->method, msg->payload);
 }
 
 static void on_server_note(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_server_note *note = msg->fields;
 
-	router_server_note(worker_of(arg), link_user(link), note->method, msg->payload);
+	notes_of_server(worker_of(arg), link_user(link), note->method, msg->payload);
 }
 
 static void on_ask(struct link *link, const struct message *msg, void *arg)
@@ -358,8 +408,8 @@ static void on_ask(struct link *link, const struct message *msg, void *arg)
 	const struct msg_ask *fields = msg->fields;
 	struct worker *worker = worker_of(arg);
 
-	ask_client(worker, link_user(link), msg->stream, find_call(link, worker, (uint32_t)fields->call), fields->method,
-		msg->payload);
+	ask_client(worker, link_user(link), msg->stream,
+		find_call(link, worker, (uint32_t)fields->call), fields->method, msg->payload);
 }
 
 static void on_ask_cancel(struct link *link, const struct message *msg, void *arg)
@@ -367,24 +417,29 @@ static void on_ask_cancel(struct link *link, const struct message *msg, void *ar
 	ask_cancel(worker_of(arg), link_user(link), msg->stream, msg->payload);
 }
 
-/* Calls that were under way: see request.h. True when one was answered, and the list may have changed. */
+/* Calls that were under way: see request.h. True when one was answered, and the list may have
+ * changed. */
 static bool settle_one(struct server *server)
 {
 	struct request *request;
 
-	DL_FOREACH(server->worker->requests, request) {
+	DL_FOREACH(server->worker->requests, request)
+	{
 		if (request->server != server || request->call == 0)
 			continue;
+		request->call = 0;
 		if (request->cancelled) {
 			request_drop(request);
 			return true;
 		}
 		if ((request->forwarded && !request->safe) || request->tries >= TRIES_MAX) {
-			fail(request, ERR_PROCESS_DIED, "the process that spoke with the server died", request->forwarded ? 2 : 0);
+			fail(request, ERR_PROCESS_DIED,
+				"the process that spoke with the server died",
+				request->forwarded ? 2 : 0);
 			return true;
 		}
-		request->call = 0;
 		request->forwarded = false;
+		request->waiting = true;
 	}
 	return false;
 }
@@ -403,7 +458,6 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 		;
 	if (is_waited_for(server))
 		open_link(server);
-	worker_tick_soon(worker);
 }
 
 const struct link_handlers worker_upstream_handlers = {

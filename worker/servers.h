@@ -12,32 +12,36 @@ struct worker;
 struct server {
 	char name[LIMIT_SERVER_NAME + 1];
 	struct worker *worker;
-	struct link *link;     /* NULL: not open */
+	struct link *link; /* NULL: not open */
 	bool opening;
-	uint64_t retry_ms;     /* not asked for again before */
-	uint64_t since_ms;     /* since when calls wait for it */
+	uint64_t retry_ms; /* not asked for again before */
+	uint64_t since_ms; /* since when calls wait for it; 0: none do */
 	UT_hash_handle hh;
 };
 
 extern const struct link_handlers worker_upstream_handlers;
 
 /*
- * Send a request to a server. method: as the server knows it; params: raw JSON, or empty. name: the tool, for the server's
- * statistics. The request's fate comes by request_reply. -ERR_NO_MEMORY: the request is untouched.
+ * Send a request to a server. method: as the server knows it; params: raw JSON, or empty. name: the
+ * tool, for the server's statistics. The request's fate comes by request_reply. -ERR_NO_MEMORY: the
+ * request is untouched.
  */
-int server_call(struct worker *worker, struct span server, struct request *request, struct span name, struct span params,
-	uint32_t timeout_ms);
+int server_call(struct worker *worker, struct span server, struct request *request,
+	struct span name, struct span params, uint32_t timeout_ms);
 /* The request is over: a late answer is dropped. */
 void server_forget(struct request *request);
 /* Ask the server to stop working on it. reason: raw JSON string, or empty. */
 void server_cancel(struct request *request, struct span reason);
 /* A notification of the client for one server (NULL: for all this session has spoken with). */
-void server_notify(struct worker *worker, struct server *server, struct span method, struct span params);
+void server_notify(
+	struct worker *worker, struct server *server, struct span method, struct span params);
 /* Calls that wait: open links, or give up. */
 void server_tick(struct worker *worker, uint64_t now_ms);
 struct server *server_find(struct worker *worker, struct span name);
 /* The session is over: the servers' children that belong to it may end. */
 void server_detach_all(struct worker *worker);
+/* True: all that was said to them has left. */
+bool servers_flush(struct worker *worker);
 void servers_free(struct worker *worker);
 
 #endif

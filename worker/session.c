@@ -9,23 +9,31 @@
 
 #define STATE_MAX (1024u * 1024)
 
-/* --- marks ---------------------------------------------------------------------------------------------------- */
+/* --- marks
+ * ----------------------------------------------------------------------------------------------------
+ */
 
-const struct session_mark *session_mark_find(struct session_mark *marks, struct span key)
+const struct session_mark *session_mark_find(const struct session_marks *marks, struct span key)
 {
 	struct session_mark *mark;
 
-	HASH_FIND(hh, marks, key.p, key.len, mark);
+	HASH_FIND(hh, marks->first, key.p, key.len, mark);
 	return mark;
 }
 
-int session_mark_add(struct session_mark **marks, unsigned max, struct span key, const char *server)
+bool session_mark_fits(const struct session_marks *marks, size_t len)
+{
+	return HASH_COUNT(marks->first) < SESSION_MARKS_MAX &&
+	       marks->bytes + len <= SESSION_MARKS_BYTES;
+}
+
+int session_mark_add(struct session_marks *marks, struct span key, const char *server)
 {
 	struct session_mark *mark;
 
-	HASH_FIND(hh, *marks, key.p, key.len, mark);
+	HASH_FIND(hh, marks->first, key.p, key.len, mark);
 	if (!mark) {
-		if (HASH_COUNT(*marks) >= max)
+		if (!session_mark_fits(marks, key.len))
 			return -ERR_TOO_MANY;
 		mark = calloc(1, sizeof(*mark));
 		if (!mark)
@@ -35,36 +43,39 @@ int session_mark_add(struct session_mark **marks, unsigned max, struct span key,
 			free(mark);
 			return -ERR_NO_MEMORY;
 		}
-		HASH_ADD_KEYPTR(hh, *marks, mark->key, key.len, mark);
+		HASH_ADD_KEYPTR(hh, marks->first, mark->key, key.len, mark);
+		marks->bytes += key.len;
 	}
 	snprintf(mark->server, sizeof(mark->server), "%s", server);
 	return 0;
 }
 
-static void mark_free(struct session_mark **marks, struct session_mark *mark)
+static void mark_free(struct session_marks *marks, struct session_mark *mark)
 {
-	HASH_DEL(*marks, mark);
+	marks->bytes -= mark->hh.keylen;
+	HASH_DEL(marks->first, mark);
 	free(mark->key);
 	free(mark);
 }
 
-void session_mark_remove(struct session_mark **marks, struct span key)
+void session_mark_remove(struct session_marks *marks, struct span key)
 {
 	struct session_mark *mark;
 
-	HASH_FIND(hh, *marks, key.p, key.len, mark);
+	HASH_FIND(hh, marks->first, key.p, key.len, mark);
 	if (mark)
 		mark_free(marks, mark);
 }
 
-/* --- state as JSON ---------------------------------------------------------------------------------------------- */
+/* --- state as JSON
+ * ---------------------------------------------------------------------------------------------- */
 
-static void write_marks(struct buf *out, const char *name, struct session_mark *marks)
+static void write_marks(struct buf *out, const char *name, const struct session_marks *marks)
 {
-	struct session_mark *mark;
+	const struct session_mark *mark;
 
 	buf_printf(out, ",\"%s\":{", name);
-	for (mark = marks; mark; mark = mark->hh.next) {
+	for (mark = marks->first; mark; mark = mark->hh.next) {
 		json_write_string(out, span_of(mark->key, mark->hh.keylen));
 		buf_append_char(out, ':');
 		json_write_string(out, span_str(mark->server));
@@ -74,19 +85,23 @@ static void write_marks(struct buf *out, const char *name, struct session_mark *
 	buf_append_char(out, '}');
 }
 
-static int write_state(const struct session *session, struct buf *out)
+static int write_state(const struct worker *worker, struct buf *out)
 {
+	const struct session *session = &worker->session;
+
 	buf_printf(out, "{\"version\":\"%s\",\"opened\":%s,\"initialized\":%s,\"logLevel\":%d",
 		mcp_version_name(session->version), session->opened ? "true" : "false",
 		session->initialized ? "true" : "false", (int)session->log_level);
-	buf_printf(out, ",\"capabilities\":%s", session->capabilities ? session->capabilities : "{}");
+	buf_printf(out, ",\"heard\":%llu", (unsigned long long)worker->streams.heard);
+	buf_printf(
+		out, ",\"capabilities\":%s", session->capabilities ? session->capabilities : "{}");
 	buf_printf(out, ",\"clientInfo\":%s", session->client_info ? session->client_info : "{}");
-	write_marks(out, "subscriptions", session->subscriptions);
-	write_marks(out, "tasks", session->tasks);
+	write_marks(out, "subscriptions", &session->subscriptions);
+	write_marks(out, "tasks", &session->tasks);
 	return buf_append_char(out, '}');
 }
 
-static void read_marks(struct span object, struct session_mark **marks, unsigned max)
+static void read_marks(struct span object, struct session_marks *marks)
 {
 	struct json_iter iter = json_iter(object);
 	struct span key, value;
@@ -97,9 +112,10 @@ static void read_marks(struct span object, struct session_mark **marks, unsigned
 		struct span name;
 
 		buf_init(&text, 65536);
-		if (json_string_append(key, &text) == 0 && json_string_copy(value, server, sizeof(server) - 1, &name) == 0) {
+		if (json_string_append(key, &text) == 0 &&
+			json_string_copy(value, server, sizeof(server) - 1, &name) == 0) {
 			server[name.len] = '\0';
-			session_mark_add(marks, max, buf_span(&text), server);
+			session_mark_add(marks, buf_span(&text), server);
 		}
 		buf_free(&text);
 	}
@@ -109,28 +125,33 @@ static int read_state(struct session *session, struct span state, struct err *er
 {
 	char version[32];
 	struct span text = SPAN_NONE;
-	int64_t level = 0;
+	int64_t level = 0, heard = 0;
 	int r;
 
 	if (json_check(state, LIMIT_JSON_DEPTH, err) < 0)
 		return -ERR_STORE;
-	if (json_string_copy(json_object_get(state, SPAN_LIT("version")), version, sizeof(version), &text) < 0)
+	if (json_string_copy(json_object_get(state, SPAN_LIT("version")), version, sizeof(version),
+		    &text) < 0)
 		text = SPAN_NONE;
-	r = session_set_client(session, mcp_version_parse(text), json_object_get(state, SPAN_LIT("capabilities")),
+	r = session_set_client(session, mcp_version_parse(text),
+		json_object_get(state, SPAN_LIT("capabilities")),
 		json_object_get(state, SPAN_LIT("clientInfo")));
 	if (r < 0)
 		return r;
 	json_get_bool(json_object_get(state, SPAN_LIT("opened")), &session->opened);
 	json_get_bool(json_object_get(state, SPAN_LIT("initialized")), &session->initialized);
-	if (json_get_int64(json_object_get(state, SPAN_LIT("logLevel")), &level) == 0 && level >= 0 && level < MCP_LOG_MAX)
+	if (json_get_int64(json_object_get(state, SPAN_LIT("logLevel")), &level) == 0 &&
+		level >= 0 && level < MCP_LOG_MAX)
 		session->log_level = (enum mcp_log_level)level;
-	read_marks(json_object_get(state, SPAN_LIT("subscriptions")), &session->subscriptions, SESSION_SUBSCRIPTIONS_MAX);
-	read_marks(json_object_get(state, SPAN_LIT("tasks")), &session->tasks, SESSION_TASKS_MAX);
+	if (json_get_int64(json_object_get(state, SPAN_LIT("heard")), &heard) == 0 && heard >= 0)
+		session->heard = (uint64_t)heard;
+	read_marks(json_object_get(state, SPAN_LIT("subscriptions")), &session->subscriptions);
+	read_marks(json_object_get(state, SPAN_LIT("tasks")), &session->tasks);
 	return 0;
 }
 
-int session_begin(struct session *session, struct span id, struct span principal, uint64_t epoch, enum mcp_era era,
-	struct span state, struct err *err)
+int session_begin(struct session *session, struct span id, struct span principal, uint64_t epoch,
+	enum mcp_era era, struct span state, struct err *err)
 {
 	if (id.len > LIMIT_SESSION_ID || principal.len >= sizeof(session->principal))
 		return err_set(err, ERR_TOO_LARGE, "session id or principal is too long");
@@ -145,11 +166,11 @@ void session_free(struct session *session)
 {
 	struct session_save *save, *next;
 
-	while (session->subscriptions)
-		mark_free(&session->subscriptions, session->subscriptions);
-	while (session->tasks)
-		mark_free(&session->tasks, session->tasks);
-	HASH_ITER(hh, session->saves, save, next) {
+	while (session->subscriptions.first)
+		mark_free(&session->subscriptions, session->subscriptions.first);
+	while (session->tasks.first)
+		mark_free(&session->tasks, session->tasks.first);
+	HASH_ITER (hh, session->saves, save, next) {
 		HASH_DEL(session->saves, save);
 		free(save);
 	}
@@ -157,12 +178,21 @@ void session_free(struct session *session)
 	free(session->client_info);
 }
 
-int session_set_client(struct session *session, enum mcp_version version, struct span capabilities, struct span info)
+static char *copy_object(struct span value)
 {
-	char *can = capabilities.len ? strndup(capabilities.p, capabilities.len) : strdup("{}");
-	char *who = info.len ? strndup(info.p, info.len) : strdup("{}");
+	return json_type(value) == JSON_OBJECT ? strndup(value.p, value.len) : strdup("{}");
+}
+
+int session_set_client(struct session *session, enum mcp_version version, struct span capabilities,
+	struct span info)
+{
+	char *can, *who;
 	struct span name;
 
+	if (capabilities.len + info.len > SESSION_CLIENT_BYTES)
+		return -ERR_TOO_LARGE;
+	can = copy_object(capabilities);
+	who = copy_object(info);
 	if (!can || !who) {
 		free(can);
 		free(who);
@@ -182,25 +212,46 @@ int session_set_client(struct session *session, enum mcp_version version, struct
 
 bool session_client_can(const struct session *session, const char *capability)
 {
-	return mcp_client_can(span_str(session->capabilities), capability);
+	return session->capabilities && mcp_client_can(span_str(session->capabilities), capability);
 }
 
-/* --- saving -------------------------------------------------------------------------------------------------------- */
+/* --- saving
+ * --------------------------------------------------------------------------------------------------------
+ */
 
-static void send_state(struct worker *worker, uint32_t stream)
+#define RETRY_MS 20u
+
+static void send_state(struct worker *worker, struct session_save *save)
 {
 	const struct session *session = &worker->session;
 	const struct msg_session_state fields = {.session = span_str(session->id),
 		.epoch = session->epoch,
 		.next_event = worker->streams.reserved_id};
 	struct buf state;
+	int r;
 
 	buf_init(&state, STATE_MAX);
-	if (write_state(session, &state) == 0)
-		link_send(worker->sessions, MSG_SESSION_STATE, stream, &fields, buf_span(&state), NULL);
-	else
-		session_on_saved(worker, stream, -ERR_TOO_LARGE);
+	r = write_state(worker, &state);
+	if (r == 0)
+		r = link_send(worker->manager.link, MSG_SESSION_STATE, save->stream, &fields,
+			buf_span(&state), NULL);
 	buf_free(&state);
+	save->sent = r == 0;
+	if (r == -ERR_AGAIN)
+		worker_tick_in(worker, RETRY_MS);
+	else if (r < 0 && r != -ERR_CLOSED)
+		session_on_saved(worker, save->stream, r);
+}
+
+/* A save that has not left yet will carry what has changed since. */
+static bool one_waits(const struct worker *worker)
+{
+	const struct session_save *save;
+
+	for (save = worker->session.saves; save; save = save->hh.next)
+		if (!save->sent)
+			return true;
+	return false;
 }
 
 void session_save(struct worker *worker, session_saved_fn *fn, void *arg)
@@ -212,18 +263,19 @@ void session_save(struct worker *worker, session_saved_fn *fn, void *arg)
 			fn(worker, 0, arg);
 		return;
 	}
+	if (!fn && one_waits(worker))
+		return;
 	save = calloc(1, sizeof(*save));
 	if (!save) {
-		if (fn)
-			fn(worker, -ERR_NO_MEMORY, arg);
+		worker_out_of_memory(worker);
 		return;
 	}
 	save->stream = ++worker->next_save;
 	save->fn = fn;
 	save->arg = arg;
 	HASH_ADD(hh, worker->session.saves, stream, sizeof(save->stream), save);
-	if (worker->sessions)
-		send_state(worker, save->stream);
+	if (worker->manager.link)
+		send_state(worker, save);
 }
 
 void session_on_saved(struct worker *worker, uint32_t stream, int code)
@@ -241,17 +293,20 @@ void session_on_saved(struct worker *worker, uint32_t stream, int code)
 
 void session_save_again(struct worker *worker)
 {
-	struct session_save *save, *next;
+	struct session_save *save;
 
-	HASH_ITER(hh, worker->session.saves, save, next)
-		send_state(worker, save->stream);
+	for (save = worker->session.saves; save; save = save->hh.next)
+		save->sent = false;
+	session_tick(worker);
 }
 
-void session_close(struct worker *worker, const char *reason)
+void session_tick(struct worker *worker)
 {
-	const struct msg_session_close fields = {
-		.session = span_str(worker->session.id), .epoch = worker->session.epoch, .reason = span_str(reason)};
+	struct session_save *save, *next;
 
-	if (worker->sessions)
-		link_post(worker->sessions, MSG_SESSION_CLOSE, 0, &fields);
+	if (!worker->manager.link)
+		return;
+	HASH_ITER (hh, worker->session.saves, save, next)
+		if (!save->sent)
+			send_state(worker, save);
 }

@@ -14,10 +14,14 @@
 /* For a client that is told to come back: how soon. */
 #define RETRY_MS 1000u
 
-void streams_init(struct streams *streams, struct worker *worker, size_t max_events, size_t max_bytes)
+void streams_init(
+	struct streams *streams, struct worker *worker, size_t max_events, size_t max_bytes)
 {
-	*streams = (struct streams){
-		.worker = worker, .max_events = max_events, .max_bytes = max_bytes, .next_id = 1, .reserved_id = 1};
+	*streams = (struct streams){.worker = worker,
+		.max_events = max_events,
+		.max_bytes = max_bytes,
+		.next_id = 1,
+		.reserved_id = 1};
 	buf_init(&streams->unsaved, UNSAVED_MAX);
 }
 
@@ -37,31 +41,43 @@ void streams_free(struct streams *streams)
 
 	while (streams->events)
 		drop_oldest(streams);
-	HASH_ITER(hh, streams->by_number, stream, next) {
+	HASH_ITER (hh, streams->by_number, stream, next) {
 		HASH_DEL(streams->by_number, stream);
 		free(stream);
 	}
 	buf_free(&streams->unsaved);
 }
 
-/* --- ids ------------------------------------------------------------------------------------------------------ */
+/* --- ids
+ * ------------------------------------------------------------------------------------------------------
+ */
 
+/* The next block is reserved while half of this one is left, so that its save is through before it
+ * is needed. */
 static uint64_t next_id(struct streams *streams)
 {
-	if (streams->next_id >= streams->reserved_id) {
+	struct link *manager = streams->worker->manager.link;
+
+	if (streams->next_id + STREAM_ID_BLOCK / 2 >= streams->reserved_id) {
+		bool used_up = streams->next_id >= streams->reserved_id;
+
 		streams->reserved_id = streams->next_id + STREAM_ID_BLOCK;
 		session_save(streams->worker, NULL, NULL);
+		if (used_up && manager)
+			link_flush(manager);
 	}
 	return streams->next_id++;
 }
 
-static void write_id(const struct streams *streams, uint32_t stream, uint64_t id, char *text, size_t size)
+static void write_id(
+	const struct streams *streams, uint32_t stream, uint64_t id, char *text, size_t size)
 {
-	snprintf(text, size, "%s-%u-%llu", streams->worker->session.tag, stream, (unsigned long long)id);
+	snprintf(text, size, "%s-%u-%llu", streams->worker->session.tag, stream,
+		(unsigned long long)id);
 }
 
-static int parse_id(const struct streams *streams, struct span text, uint32_t *ret_stream, uint64_t *ret_id,
-	struct err *err)
+static int parse_id(const struct streams *streams, struct span text, uint32_t *ret_stream,
+	uint64_t *ret_id, struct err *err)
 {
 	char copy[64], tag[16];
 	unsigned stream;
@@ -69,19 +85,25 @@ static int parse_id(const struct streams *streams, struct span text, uint32_t *r
 	int end = 0;
 
 	snprintf(copy, sizeof(copy), "%.*s", SPAN_ARG(text));
-	if (text.len >= sizeof(copy) || sscanf(copy, "%15[0-9a-f]-%u-%llu%n", tag, &stream, &id, &end) != 3 ||
-		(size_t)end != text.len)
-		return err_set(err, ERR_INVALID_ARGUMENT, "Last-Event-ID is not an event id of this server");
+	if (text.len >= sizeof(copy) ||
+		sscanf(copy, "%15[0-9a-f]-%u-%llu%n", tag, &stream, &id, &end) != 3 ||
+		(size_t)end != text.len || id >= streams->next_id)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"Last-Event-ID is not an event id of this server");
 	if (strcmp(tag, streams->worker->session.tag) != 0)
-		return err_set(err, ERR_NOT_FOUND, "Last-Event-ID belongs to another session");
+		return err_set(
+			err, ERR_INVALID_ARGUMENT, "Last-Event-ID belongs to another session");
 	*ret_stream = stream;
 	*ret_id = id;
 	return 0;
 }
 
-/* --- the log --------------------------------------------------------------------------------------------------- */
+/* --- the log
+ * ---------------------------------------------------------------------------------------------------
+ */
 
-static struct event_record *keep(struct streams *streams, uint32_t stream, uint64_t id, struct span data)
+static struct event_record *keep(
+	struct streams *streams, uint32_t stream, uint64_t id, struct span data)
 {
 	struct event_record *record;
 
@@ -101,25 +123,40 @@ static struct event_record *keep(struct streams *streams, uint32_t stream, uint6
 	return record;
 }
 
-static void note_unsaved(struct streams *streams, uint32_t stream, uint64_t id, struct span data)
+static int write_record(struct buf *out, uint32_t stream, uint64_t id, struct span data)
 {
 	char header[RECORD_HEADER];
 	uint32_t stream_be = htobe32(stream), len_be = htobe32((uint32_t)data.len);
 	uint64_t id_be = htobe64(id);
 
-	if (streams->unsaved.len + RECORD_HEADER + data.len > streams->unsaved.max)
-		return;
+	if (out->len + RECORD_HEADER + data.len > out->max)
+		return -ERR_TOO_LARGE;
 	memcpy(header, &stream_be, 4);
 	memcpy(header + 4, &id_be, 8);
 	memcpy(header + 12, &len_be, 4);
-	buf_append(&streams->unsaved, header, sizeof(header));
-	buf_append_span(&streams->unsaved, data);
+	buf_append(out, header, sizeof(header));
+	return buf_append_span(out, data);
+}
+
+static void note_unsaved(struct streams *streams, uint32_t stream, uint64_t id, struct span data)
+{
+	if (write_record(&streams->unsaved, stream, id, data) < 0) {
+		streams_save(streams);
+		write_record(&streams->unsaved, stream, id, data);
+	}
 	worker_save_soon(streams->worker);
 }
 
-void streams_restore(struct streams *streams, uint64_t first_id, struct span records)
+void streams_lease(struct streams *streams, uint64_t first_id, bool fresh)
 {
-	streams->next_id = streams->reserved_id = first_id ? first_id : 1;
+	if (first_id > streams->next_id)
+		streams->next_id = first_id;
+	/* the save that opens a session persists its first block */
+	streams->reserved_id = streams->next_id + (fresh ? STREAM_ID_BLOCK : 0);
+}
+
+void streams_restore(struct streams *streams, struct span records)
+{
 	while (records.len >= RECORD_HEADER) {
 		uint32_t stream, len;
 		uint64_t id;
@@ -132,7 +169,8 @@ void streams_restore(struct streams *streams, uint64_t first_id, struct span rec
 		len = be32toh(len);
 		if (len > records.len - RECORD_HEADER)
 			return;
-		keep(streams, stream, id, span_of(records.p + RECORD_HEADER, len));
+		if (!streams->events || id > streams->events->prev->id)
+			keep(streams, stream, id, span_of(records.p + RECORD_HEADER, len));
 		if (id >= streams->next_id)
 			streams->next_id = streams->reserved_id = id + 1;
 		records.p += RECORD_HEADER + len;
@@ -146,15 +184,33 @@ void streams_save(struct streams *streams)
 	const struct msg_session_events fields = {
 		.session = span_str(worker->session.id), .epoch = worker->session.epoch};
 
-	if (streams->unsaved.len == 0 || !worker->sessions)
+	if (streams->unsaved.len == 0 || !worker->manager.link)
 		return;
-	if (link_send(worker->sessions, MSG_SESSION_EVENTS, 0, &fields, buf_span(&streams->unsaved), NULL) == 0)
-		buf_clear(&streams->unsaved);
+	if (link_send(worker->manager.link, MSG_SESSION_EVENTS, 0, &fields,
+		    buf_span(&streams->unsaved), NULL) == 0)
+		buf_free(&streams->unsaved);
+	else
+		worker_save_soon(worker);
 }
 
-/* --- streams ------------------------------------------------------------------------------------------------------ */
+void streams_save_again(struct streams *streams)
+{
+	const struct event_record *record;
 
-static struct stream *find(struct streams *streams, uint32_t number)
+	buf_clear(&streams->unsaved);
+	DL_FOREACH(streams->events, record)
+	{
+		note_unsaved(
+			streams, record->stream, record->id, span_of(record->data, record->len));
+	}
+	streams_save(streams);
+}
+
+/* --- streams
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+struct stream *stream_find(struct streams *streams, uint32_t number)
 {
 	struct stream *stream;
 
@@ -176,14 +232,15 @@ struct stream *stream_new(struct streams *streams)
 	return stream;
 }
 
-static void write_event(struct streams *streams, struct exchange *exchange, uint32_t stream, uint64_t id,
-	struct span data, bool droppable)
+static void write_event(struct streams *streams, struct exchange *exchange, uint32_t stream,
+	uint64_t id, struct span data, bool droppable)
 {
 	struct buf out;
 	char text[64];
 
 	write_id(streams, stream, id, text, sizeof(text));
-	buf_init(&out, data.len * 2 + 1024);
+	buf_init(&out, data.len * 8 + 1024);
+	buf_reserve(&out, data.len + 128);
 	if (exchange->era == MCP_MODERN)
 		sse_write_event(&out, SPAN_NONE, SPAN_NONE, data);
 	else
@@ -193,7 +250,8 @@ static void write_event(struct streams *streams, struct exchange *exchange, uint
 	buf_free(&out);
 }
 
-/* 2025-11-25: an event with an id and no data comes first, so that even a stream that breaks at once can be resumed. */
+/* 2025-11-25: an event with an id and no data comes first, so that even a stream that breaks at
+ * once can be resumed. */
 static void prime(struct streams *streams, struct stream *stream, struct exchange *exchange)
 {
 	struct buf out;
@@ -209,25 +267,44 @@ static void prime(struct streams *streams, struct stream *stream, struct exchang
 	buf_free(&out);
 }
 
-void stream_attach(struct streams *streams, struct stream *stream, struct exchange *exchange)
+static void let_listen(struct streams *streams, struct stream *stream, struct exchange *exchange)
 {
+	struct exchange *before = stream->sink;
+
+	if (before && stream != &streams->standalone)
+		exchange_evict(before);
 	exchange->events = stream;
 	stream->sink = exchange;
+}
+
+void stream_attach(struct streams *streams, struct stream *stream, struct exchange *exchange)
+{
+	let_listen(streams, stream, exchange);
 	prime(streams, stream, exchange);
 }
 
-void stream_send(struct streams *streams, struct stream *stream, struct span message, bool droppable)
+static void record_event(struct streams *streams, const struct stream *stream, uint64_t id,
+	struct span data, bool droppable)
+{
+	bool full = streams->n_events > streams->max_events / 2 ||
+		    streams->bytes > streams->max_bytes / 2;
+
+	if (streams->worker->session.era == MCP_MODERN || (droppable && !stream->sink && full))
+		return;
+	keep(streams, stream->number, id, data);
+	note_unsaved(streams, stream->number, id, data);
+}
+
+void stream_send(
+	struct streams *streams, struct stream *stream, struct span message, bool droppable)
 {
 	uint64_t id = next_id(streams);
 
-	if (!stream->sink || stream->sink->era != MCP_MODERN) {
-		keep(streams, stream->number, id, message);
-		note_unsaved(streams, stream->number, id, message);
-	}
+	record_event(streams, stream, id, message, droppable);
 	if (!stream->sink)
 		return;
 	if (stream->number == STREAM_STANDALONE)
-		streams->standalone_sent = id;
+		streams->heard = id;
 	write_event(streams, stream->sink, stream->number, id, message, droppable);
 }
 
@@ -236,10 +313,7 @@ void stream_finish(struct streams *streams, struct stream *stream)
 	struct exchange *sink = stream->sink;
 	uint64_t id = next_id(streams);
 
-	if (!sink || sink->era != MCP_MODERN) {
-		keep(streams, stream->number, id, SPAN_NONE);
-		note_unsaved(streams, stream->number, id, SPAN_NONE);
-	}
+	record_event(streams, stream, id, SPAN_NONE, false);
 	stream->sink = NULL;
 	HASH_DEL(streams->by_number, stream);
 	free(stream);
@@ -249,42 +323,73 @@ void stream_finish(struct streams *streams, struct stream *stream)
 	}
 }
 
-/* --- GET ------------------------------------------------------------------------------------------------------------ */
+/* --- GET
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
-/* Everything of one stream after an id; true when the stream is complete. */
-static bool replay(struct streams *streams, struct exchange *exchange, uint32_t number, uint64_t after)
+/* Everything of one stream after an id. Returns how many there were; *ret_complete: the last one
+ * was its end. */
+static unsigned replay(struct streams *streams, struct exchange *exchange, uint32_t number,
+	uint64_t after, bool *ret_complete)
 {
 	struct event_record *record;
+	unsigned n = 0;
 
-	DL_FOREACH(streams->events, record) {
+	*ret_complete = false;
+	DL_FOREACH(streams->events, record)
+	{
 		if (record->stream != number || record->id <= after)
 			continue;
-		if (record->len == 0)
-			return true;
-		write_event(streams, exchange, number, record->id, span_of(record->data, record->len), false);
-		if (number == STREAM_STANDALONE)
-			streams->standalone_sent = record->id;
+		if (record->len == 0) {
+			*ret_complete = true;
+			return n;
+		}
+		write_event(streams, exchange, number, record->id,
+			span_of(record->data, record->len), false);
+		if (number == STREAM_STANDALONE && record->id > streams->heard)
+			streams->heard = record->id;
+		n++;
 	}
-	return false;
+	return n;
 }
 
+/* What waited for a listener carries ids itself: a priming event before it would let a client skip
+ * it. */
 static void listen_standalone(struct streams *streams, struct exchange *exchange)
 {
 	struct stream *stream = &streams->standalone;
+	bool complete;
 
 	exchange_begin_stream(exchange, stream);
-	replay(streams, exchange, STREAM_STANDALONE, streams->standalone_sent);
+	let_listen(streams, stream, exchange);
+	if (replay(streams, exchange, STREAM_STANDALONE, streams->heard, &complete) == 0)
+		prime(streams, stream, exchange);
+	else
+		session_save(streams->worker, NULL, NULL);
 }
 
-int streams_get(struct streams *streams, struct exchange *exchange, struct span last_id, struct err *err)
+static unsigned count_gets(const struct worker *worker)
 {
-	const struct msg_exchange_head head = {.status = 200, .content = EXCHANGE_SSE};
+	const struct exchange *exchange;
+	unsigned n = 0;
+
+	DL_FOREACH(worker->exchanges, exchange)
+	n += exchange->verb == EXCHANGE_GET;
+	return n;
+}
+
+int streams_get(
+	struct streams *streams, struct exchange *exchange, struct span last_id, struct err *err)
+{
 	struct stream *stream;
 	uint32_t number = 0;
 	uint64_t id = 0;
 	bool complete;
 	int r;
 
+	if (count_gets(streams->worker) > STREAM_GETS_MAX)
+		return err_set(err, ERR_TOO_MANY, "this session has %u event streams open already",
+			STREAM_GETS_MAX);
 	if (last_id.len == 0) {
 		listen_standalone(streams, exchange);
 		return 0;
@@ -292,15 +397,26 @@ int streams_get(struct streams *streams, struct exchange *exchange, struct span 
 	r = parse_id(streams, last_id, &number, &id, err);
 	if (r < 0)
 		return r;
-	stream = find(streams, number);
-	exchange->state = EXCHANGE_STREAMING;
-	link_post(exchange->gateway, MSG_EXCHANGE_HEAD, exchange->number, &head);
-	complete = replay(streams, exchange, number, id);
+	stream = stream_find(streams, number);
+	exchange_begin_stream(exchange, NULL);
+	replay(streams, exchange, number, id, &complete);
 	if (stream && !complete)
 		stream_attach(streams, stream, exchange);
 	else
 		exchange_end(exchange);
 	return 0;
+}
+
+void streams_end_gets(struct streams *streams)
+{
+	struct exchange *exchange, *next;
+
+	DL_FOREACH_SAFE(streams->worker->exchanges, exchange, next)
+	{
+		if (exchange->verb == EXCHANGE_GET && exchange->state == EXCHANGE_STREAMING &&
+			!exchange->ending)
+			exchange_evict(exchange);
+	}
 }
 
 bool streams_listened(const struct streams *streams)
@@ -313,9 +429,10 @@ static struct exchange *other_listener(const struct streams *streams, const stru
 {
 	struct exchange *exchange, *found = NULL;
 
-	DL_FOREACH(streams->worker->exchanges, exchange) {
-		if (exchange != gone && exchange->verb == EXCHANGE_GET && exchange->events == &streams->standalone &&
-			exchange->gateway)
+	DL_FOREACH(streams->worker->exchanges, exchange)
+	{
+		if (exchange != gone && exchange->events == &streams->standalone &&
+			exchange->gateway && !exchange->ending)
 			found = exchange;
 	}
 	return found;

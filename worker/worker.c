@@ -1,18 +1,23 @@
-/* The role of a session worker: its links and its life. What it does with messages is in router.c. */
+/* The role of a session worker: its hooks, gateways, time, and its end. */
 #include "worker.h"
 #include "clock.h"
+#include "initialize.h"
+#include "jail.h"
 #include "log.h"
+#include "notes.h"
 #include "router.h"
 
 #include <stdlib.h>
 #include <utlist.h>
 
-#define TICK_MS 100u
 #define SAVE_MS 50u
-/* A client opens its GET stream right after initialize; until then messages for it are kept. */
-#define YOUNG_MS 10000u
-/* A worker that the session manager does not take ends. */
+/* A worker that no session manager wants ends. */
 #define UNLEASED_MS 60000u
+/* What a worker that ends waits for: its last words to leave, and a session manager to tell the end
+ * of the session to. */
+#define LAST_WORDS_MS 2000u
+#define NEWS_OF_END_MS 10000u
+#define ENDING_TICK_MS 10u
 
 struct worker_heritage worker_heritage;
 
@@ -21,17 +26,21 @@ struct worker *worker_of(const struct process *process)
 	return process_user(process);
 }
 
+void worker_tick_in(struct worker *worker, uint64_t ms)
+{
+	const struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
+	uint64_t at = clock_ms() + ms;
+
+	if (worker->tick_ms && worker->tick_ms <= at)
+		return;
+	worker->tick_ms = at;
+	event_add(worker->tick, &tv);
+}
+
 void worker_touch(struct worker *worker)
 {
 	worker->session.active_ms = clock_ms();
-}
-
-void worker_tick_soon(struct worker *worker)
-{
-	const struct timeval tv = {0, TICK_MS * 1000};
-
-	if (!evtimer_pending(worker->tick, NULL))
-		event_add(worker->tick, &tv);
+	worker_tick_in(worker, (uint64_t)worker->config->session_idle);
 }
 
 void worker_save_soon(struct worker *worker)
@@ -42,52 +51,135 @@ void worker_save_soon(struct worker *worker)
 		event_add(worker->save, &tv);
 }
 
-/* --- life ------------------------------------------------------------------------------------------------------- */
-
-static void end(struct worker *worker)
+bool worker_is_young(const struct worker *worker)
 {
-	streams_save(&worker->streams);
-	server_detach_all(worker);
-	if (worker->sessions)
-		link_flush(worker->sessions);
-	process_exit(worker->process, EXIT_SUCCESS, NULL);
+	return clock_ms() - worker->leased_ms < WORKER_YOUNG_MS;
 }
 
-static bool is_idle(const struct worker *worker, uint64_t now)
+void worker_out_of_memory(struct worker *worker)
 {
-	return worker->leased && !worker->exchanges && !worker->requests &&
-	       now - worker->session.active_ms > (uint64_t)worker->config->session_idle;
+	log_error("worker.no_memory", "out of memory: this worker ends",
+		KV_STR("session", worker->session.tag));
+	process_exit(worker->process, EXIT_FAILURE, NULL);
+}
+
+/* --- the end
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static bool gateways_flush(struct worker *worker)
+{
+	struct worker_gateway *gateway;
+	bool all = true;
+
+	DL_FOREACH(worker->gateways, gateway)
+	all &= link_flush(gateway->link);
+	return all;
+}
+
+/* Everything said has left, and everybody who must know of the end does. */
+static bool last_words_are_out(struct worker *worker)
+{
+	const struct manager_link *manager = &worker->manager;
+	bool out;
+
+	streams_save(&worker->streams);
+	out = !worker->exchanges;
+	out &= gateways_flush(worker);
+	out &= servers_flush(worker);
+	out &= !manager->link || link_flush(manager->link);
+	return out && !manager->close_reason;
+}
+
+static void go_on_ending(struct worker *worker, uint64_t now_ms)
+{
+	if (now_ms >= worker->ending_until_ms || last_words_are_out(worker))
+		process_exit(worker->process, EXIT_SUCCESS, NULL);
+	else
+		worker_tick_in(worker, ENDING_TICK_MS);
+}
+
+void worker_end(struct worker *worker)
+{
+	bool news = worker->manager.close_reason;
+
+	if (worker->ending)
+		return;
+	worker->ending = true;
+	worker->ending_until_ms = clock_ms() + (news ? NEWS_OF_END_MS : LAST_WORDS_MS);
+	server_detach_all(worker);
+	/* not from within what is being done at the moment */
+	worker_tick_in(worker, 0);
+}
+
+void worker_end_session(struct worker *worker, const char *reason, bool tell)
+{
+	if (worker->session_over)
+		return;
+	worker->session_over = true;
+	if (tell)
+		lease_tell_closed(worker, reason);
+	request_end_all(worker, "the session has ended");
+	streams_end_gets(&worker->streams);
+	worker_end(worker);
+}
+
+/* --- time
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+/* The time left until nobody has used the session for long enough. */
+static void look_after_idleness(struct worker *worker, uint64_t now_ms)
+{
+	uint64_t idle_ms = (uint64_t)worker->config->session_idle,
+		 quiet_ms = now_ms - worker->session.active_ms;
+
+	if (!worker->leased || worker->exchanges || worker->requests)
+		return;
+	if (quiet_ms >= idle_ms)
+		worker_end_session(worker, "idle", true);
+	else
+		worker_tick_in(worker, idle_ms - quiet_ms);
+}
+
+static bool answers_are_due(const struct worker *worker)
+{
+	const struct exchange *exchange;
+
+	DL_FOREACH(worker->exchanges, exchange)
+	{
+		if (exchange->verb == EXCHANGE_POST)
+			return true;
+	}
+	return worker->requests != NULL;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *worker = arg;
 	uint64_t now = clock_ms();
-	bool busy = worker->requests || worker->exchanges || worker->session_young;
-	const struct timeval tv = {busy ? 0 : 1, busy ? TICK_MS * 1000 : 0};
 
 	(void)fd;
 	(void)what;
-	router_tick(worker, now);
+	worker->tick_ms = 0;
+	lease_tick(worker, now);
 	exchange_tick(worker, now);
+	if (worker->ending) {
+		go_on_ending(worker, now);
+		return;
+	}
+	initialize_go_on(worker, now);
 	request_tick(worker, now);
 	server_tick(worker, now);
-	if (worker->session_young && now - worker->leased_ms > YOUNG_MS)
-		worker->session_young = false;
-	if (is_idle(worker, now)) {
-		session_close(worker, "idle");
-		end(worker);
-		return;
+	asks_tick(worker, now);
+	look_after_idleness(worker, now);
+	if (!worker->leased && !worker->manager.link && now - worker->leased_ms >= UNLEASED_MS)
+		worker_end(worker);
+	if (process_stopping(worker->process)) {
+		if (!answers_are_due(worker))
+			worker_end(worker);
+		worker_tick_in(worker, ENDING_TICK_MS);
 	}
-	if (!worker->leased && now - worker->leased_ms > UNLEASED_MS && !worker->sessions) {
-		end(worker);
-		return;
-	}
-	if (worker->session_over || (process_stopping(worker->process) && !worker->requests)) {
-		end(worker);
-		return;
-	}
-	event_add(worker->tick, &tv);
 }
 
 static void on_save(evutil_socket_t fd, short what, void *arg)
@@ -97,10 +189,13 @@ static void on_save(evutil_socket_t fd, short what, void *arg)
 	streams_save(&((struct worker *)arg)->streams);
 }
 
+/* --- life
+ * -------------------------------------------------------------------------------------------------------
+ */
+
 static void on_catalogue(struct link *link, const struct message *msg, void *arg)
 {
 	struct worker *worker = worker_of(arg);
-	const struct msg_catalogue *fields = msg->fields;
 	struct catalogue *before = worker->catalogue, *fresh;
 	struct err err = {0};
 
@@ -110,9 +205,9 @@ static void on_catalogue(struct link *link, const struct message *msg, void *arg
 		return;
 	}
 	worker->catalogue = fresh;
-	worker->catalogue_generation = fields->generation;
-	router_catalogue_changed(worker, before);
+	notes_catalogue_changed(worker, before);
 	catalogue_free(before);
+	initialize_go_on(worker, clock_ms());
 }
 
 static int before_jail(struct process *process, struct span config, struct err *err)
@@ -122,6 +217,7 @@ static int before_jail(struct process *process, struct span config, struct err *
 	(void)config;
 	if (!worker)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a worker");
+	process_set_user(process, worker);
 	worker->process = process;
 	worker->config = worker_heritage.config;
 	worker->leased_ms = clock_ms();
@@ -129,20 +225,37 @@ static int before_jail(struct process *process, struct span config, struct err *
 	worker->save = evtimer_new(process_base(process), on_save, worker);
 	streams_init(&worker->streams, worker, (size_t)worker->config->session_max_events,
 		(size_t)worker->config->session_max_event_bytes);
-	process_set_user(process, worker);
 	if (!worker->tick || !worker->save)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a worker");
+	worker_tick_in(worker, UNLEASED_MS);
 	return 0;
+}
+
+static int enter_jail(struct process *process, struct err *err)
+{
+	(void)process;
+	return worker_heritage.jail ? jail_enter(worker_heritage.jail, err) : 0;
 }
 
 static void stop(struct process *process, uint32_t deadline_ms)
 {
+	struct worker *worker = worker_of(process);
+
 	(void)deadline_ms;
-	/* the gateways have drained before; what still runs gets its answer */
-	if (!worker_of(process)->requests)
-		end(worker_of(process));
-	else
-		worker_tick_soon(worker_of(process));
+	/* what still runs gets its answer; clients that only listen come back to the next node */
+	streams_end_gets(&worker->streams);
+	worker_tick_in(worker, 0);
+}
+
+static void gateways_free(struct worker *worker)
+{
+	while (worker->gateways) {
+		struct worker_gateway *gateway = worker->gateways;
+
+		DL_DELETE(worker->gateways, gateway);
+		link_free(gateway->link);
+		free(gateway);
+	}
 }
 
 static void cleanup(struct process *process)
@@ -160,101 +273,25 @@ static void cleanup(struct process *process)
 	session_free(&worker->session);
 	streams_free(&worker->streams);
 	catalogue_free(worker->catalogue);
-	event_free(worker->tick);
-	event_free(worker->save);
+	gateways_free(worker);
+	link_free(worker->manager.link);
+	if (worker->tick)
+		event_free(worker->tick);
+	if (worker->save)
+		event_free(worker->save);
 	free(worker);
 }
 
-/* --- the session manager ----------------------------------------------------------------------------------------- */
-
-static void on_lease(struct link *link, const struct message *msg, void *arg)
-{
-	struct worker *worker = worker_of(arg);
-	const struct msg_lease *lease = msg->fields;
-	const struct msg_lease_taken taken = {.session = lease->session, .epoch = lease->epoch};
-	struct err err = {0};
-
-	if (worker->leased && lease->epoch <= worker->session.epoch) {
-		link_post(link, MSG_LEASE_TAKEN, msg->stream, &taken);
-		return;
-	}
-	if (worker->leased || session_begin(&worker->session, lease->session, lease->principal, lease->epoch,
-				      (enum mcp_era)lease->era, msg->payload, &err) < 0) {
-		log_error("lease.refused", worker->leased ? "this worker has a session" : err_text(&err));
-		process_exit(worker->process, EXIT_FAILURE, NULL);
-		return;
-	}
-	worker->leased = true;
-	worker->leased_ms = clock_ms();
-	worker->session_young = worker->session.era == MCP_LEGACY;
-	streams_restore(&worker->streams, lease->next_event, SPAN_NONE);
-	worker_touch(worker);
-	worker_tick_soon(worker);
-	link_post(link, MSG_LEASE_TAKEN, msg->stream, &taken);
-}
-
-static void on_lease_events(struct link *link, const struct message *msg, void *arg)
-{
-	struct worker *worker = worker_of(arg);
-
-	(void)link;
-	streams_restore(&worker->streams, worker->streams.next_id, msg->payload);
-}
-
-static void on_saved(struct link *link, const struct message *msg, void *arg)
-{
-	const struct msg_session_saved *saved = msg->fields;
-
-	(void)link;
-	session_on_saved(worker_of(arg), msg->stream, -(int)saved->code);
-}
-
-static void on_session_close(struct link *link, const struct message *msg, void *arg)
-{
-	(void)link;
-	(void)msg;
-	end(worker_of(arg));
-}
-
-static void on_sessions_closed(struct link *link, int code, const char *why, void *arg)
-{
-	struct worker *worker = worker_of(arg);
-
-	if (code != -ERR_CLOSED)
-		log_warn("link.failed", why);
-	link_free(link);
-	worker->sessions = NULL;
-	if (!worker->leased)
-		end(worker);
-}
-
-static void sessions_accepted(struct process *process, struct link *link)
-{
-	struct worker *worker = worker_of(process);
-
-	link_free(worker->sessions);
-	worker->sessions = link;
-	session_save_again(worker);
-	streams_save(&worker->streams);
-}
-
-static const struct link_handlers sessions_handlers = {
-	.on =
-		{
-			[MSG_LEASE] = on_lease,
-			[MSG_LEASE_EVENTS] = on_lease_events,
-			[MSG_SESSION_SAVED] = on_saved,
-			[MSG_SESSION_CLOSE] = on_session_close,
-		},
-	.closed = on_sessions_closed,
-};
-
-/* --- gateways ------------------------------------------------------------------------------------------------------- */
+/* --- gateways
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_ours(const struct worker *worker, const struct msg_exchange *fields)
 {
-	return worker->leased && (worker->session.era == MCP_MODERN || (span_is(fields->session, worker->session.id) &&
-										span_is(fields->principal, worker->session.principal)));
+	return worker->leased &&
+	       (worker->session.era == MCP_MODERN ||
+		       (span_is(fields->session, worker->session.id) &&
+			       span_is(fields->principal, worker->session.principal)));
 }
 
 static void get_stream(struct worker *worker, struct exchange *exchange, struct span last_event_id)
@@ -272,17 +309,23 @@ static void get_stream(struct worker *worker, struct exchange *exchange, struct 
 
 static void delete_session(struct worker *worker, struct exchange *exchange)
 {
+	struct err err = {0};
+
+	if (worker->session.era == MCP_MODERN) {
+		err_set(&err, ERR_METHOD_NOT_ALLOWED, "there is no session to delete");
+		exchange_answer_err(exchange, SPAN_NONE, &err, JSONRPC_EXECUTED_NO);
+		return;
+	}
 	exchange_answer_status(exchange, 204);
-	session_close(worker, "deleted");
-	server_detach_all(worker);
-	worker->session_over = true;
-	worker_tick_soon(worker);
+	worker_end_session(worker, "deleted", true);
 }
 
 static void check_version(const struct exchange *exchange, struct span header, struct err *err)
 {
-	if (header.len && exchange->worker->session.era == MCP_LEGACY && mcp_version_parse(header) == MCP_VERSION_NONE)
-		err_set(err, ERR_INVALID_REQUEST, "MCP-Protocol-Version: %.*s is not a revision this server speaks",
+	if (header.len && exchange->worker->session.era == MCP_LEGACY &&
+		mcp_version_parse(mcp_header_trim(header)) == MCP_VERSION_NONE)
+		err_set(err, ERR_INVALID_REQUEST,
+			"MCP-Protocol-Version: %.*s is not a revision this server speaks",
 			(int)(header.len > 64 ? 64 : header.len), header.p);
 }
 
@@ -296,13 +339,13 @@ static void on_exchange(struct link *link, const struct message *msg, void *arg)
 	struct err err = {0};
 
 	if (!exchange) {
-		process_exit(worker->process, EXIT_FAILURE, NULL);
+		worker_out_of_memory(worker);
 		return;
 	}
 	worker_touch(worker);
-	worker_tick_soon(worker);
 	if (!is_ours(worker, fields) || worker->session_over)
-		err_set(&err, ERR_SESSION_UNKNOWN, "this session is not known: send initialize to begin a new one");
+		err_set(&err, ERR_SESSION_UNKNOWN,
+			"this session is not known: send initialize to begin a new one");
 	else
 		check_version(exchange, fields->version, &err);
 	if (err.code)
@@ -328,22 +371,40 @@ static void on_credit(struct link *link, const struct message *msg, void *arg)
 	const struct msg_credit *credit = msg->fields;
 	struct exchange *exchange = exchange_find(worker_of(arg), link, msg->stream);
 
-	if (exchange)
+	if (exchange && exchange->state == EXCHANGE_STREAMING)
 		exchange_credit(exchange, (size_t)credit->bytes);
 }
 
 static void on_gateway_closed(struct link *link, int code, const char *why, void *arg)
 {
 	struct worker *worker = worker_of(arg);
+	struct worker_gateway *gateway = link_user(link);
 	struct exchange *exchange, *next;
 
 	if (code != -ERR_CLOSED)
-		log_warn("link.failed", why);
-	DL_FOREACH_SAFE(worker->exchanges, exchange, next) {
+		log_warn("link.failed", why, KV_STR("peer", "gateway"));
+	DL_FOREACH_SAFE(worker->exchanges, exchange, next)
+	{
 		if (exchange->gateway == link)
 			exchange_closed(exchange);
 	}
+	DL_DELETE(worker->gateways, gateway);
+	free(gateway);
 	link_free(link);
+}
+
+static void gateway_accepted(struct process *process, struct link *link)
+{
+	struct worker *worker = worker_of(process);
+	struct worker_gateway *gateway = calloc(1, sizeof(*gateway));
+
+	if (!gateway) {
+		link_free(link);
+		return;
+	}
+	gateway->link = link;
+	link_set_user(link, gateway);
+	DL_APPEND(worker->gateways, gateway);
 }
 
 const struct link_handlers worker_gateway_handlers = {
@@ -356,13 +417,15 @@ const struct link_handlers worker_gateway_handlers = {
 	.closed = on_gateway_closed,
 };
 
-/* --- the role ---------------------------------------------------------------------------------------------------------- */
+/* --- the role
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static const struct link_handlers root_handlers = {.on = {[MSG_CATALOGUE] = on_catalogue}};
 
 static const struct process_peer peers[] = {
-	{ROLE_SESSIONS, &sessions_handlers, sessions_accepted},
-	{ROLE_GATEWAY, &worker_gateway_handlers, NULL},
+	{ROLE_SESSIONS, &lease_handlers, lease_accepted},
+	{ROLE_GATEWAY, &worker_gateway_handlers, gateway_accepted},
 	{ROLE_UPSTREAM, &worker_upstream_handlers, NULL},
 	{ROLE_MAX, NULL, NULL},
 };
@@ -372,6 +435,7 @@ const struct process_role worker_role = {
 	.root = &root_handlers,
 	.peers = peers,
 	.before_jail = before_jail,
+	.jail = enter_jail,
 	.stop = stop,
 	.cleanup = cleanup,
 };

@@ -1,51 +1,66 @@
 /*
- * A session worker: the process that holds one client's session (legacy era), or serves a principal's sessionless requests
- * (modern era). The files of this folder that belong to it:
+ * A session worker: the process that holds one client's session (legacy era), or serves a
+ * principal's sessionless requests (modern era). The files of this folder that belong to it:
  *
- *   zygote.c      the process that workers are forked from        worker.c    the role: hooks, links
- *   exchange.h    one HTTP request and its answer                 stream.h    event streams that can be resumed
- *   session.h     what is known of the client                     request.h   one JSON-RPC request and its answer
- *   router.c      method → what is done                           lists.c     lists, from the catalogue
- *   servers.h     links with the servers' upstream workers        asks.h      requests of servers to the client
- *   modern.c      the sessionless era
+ *   zygote.c      the process that workers are forked from        jail.h      what a worker's
+ * kernel interface is cut down to worker.c      the role: hooks, gateways, time, the end lease.h
+ * the session manager: leases, its return exchange.h    one HTTP request and its answer stream.h
+ * event streams that can be resumed session.h     what is known of the client request.h   one
+ * JSON-RPC request and its answer router.h      messages of the client methods.h   method → what is
+ * done notes.h       notifications of servers                        initialize.c  the beginning of
+ * a session servers.h     links with the servers' upstream workers        asks.h      requests of
+ * servers to the client lists.h       lists, from the catalogue                       modern.h the
+ * sessionless era
  */
 #ifndef GATEHOUSE_WORKER_H
 #define GATEHOUSE_WORKER_H
 
+#include "asks.h"
 #include "catalogue.h"
 #include "config.h"
 #include "exchange.h"
-#include "asks.h"
+#include "lease.h"
 #include "process.h"
 #include "request.h"
-#include "session.h"
 #include "servers.h"
+#include "session.h"
 #include "stream.h"
+
+/* A client opens its GET stream right after initialize; until then messages for it are kept. */
+#define WORKER_YOUNG_MS 10000u
+
+/* A link that a gateway opened. */
+struct worker_gateway {
+	struct worker_gateway *prev, *next;
+	struct link *link;
+};
 
 struct worker {
 	struct process *process;
-	const struct config *config;  /* the zygote's */
-	struct link *sessions;        /* NULL: the session manager is away */
-	struct catalogue *catalogue;  /* NULL until the first came */
-	uint64_t catalogue_generation;
+	const struct config *config; /* the zygote's */
+	struct manager_link manager;
+	struct worker_gateway *gateways;
+	struct catalogue *catalogue; /* NULL until the first came */
 	struct session session;
-	struct exchange *exchanges;   /* open ones */
+	struct exchange *exchanges; /* open ones */
 	struct streams streams;
 	struct server *servers;
 	struct ask *asks;
-	struct request *requests;     /* unanswered */
-	struct event *tick;           /* each 100 ms while there is something to look after */
-	struct event *save;           /* batches of events, ≤ 50 ms */
+	struct request *requests; /* unanswered */
+	struct event *tick;       /* whenever something is due */
+	uint64_t tick_ms;         /* when that is; 0: never */
+	struct event *save;       /* batches of events, ≤ 50 ms */
 	bool leased;
-	bool session_over;            /* DELETEd: the process ends once its last answers have left */
-	bool session_young;           /* the client may still be about to open its GET stream */
+	bool session_over; /* nothing is served any more */
+	bool ending;       /* the process ends once what it said has left */
+	uint64_t ending_until_ms;
+	uint64_t leased_ms;
 	uint32_t n_requests;
 	uint32_t next_save;
-	uint64_t next_ask;
-	struct request *initialize;   /* being answered */
-	bool initialize_waits;        /* for servers that are starting */
+	uint32_t next_ask;
+	struct request *initialize; /* being answered */
+	bool initialize_waits;      /* for servers that are starting */
 	uint64_t initialize_until_ms;
-	uint64_t leased_ms;
 };
 
 /* The one worker of this process. */
@@ -53,15 +68,25 @@ struct worker *worker_of(const struct process *process);
 
 /* Something happened on this session: it is not idle. */
 void worker_touch(struct worker *worker);
-/* Look after deadlines while there is something unanswered. */
-void worker_tick_soon(struct worker *worker);
+/* Look after what is due in so many ms, or sooner. */
+void worker_tick_in(struct worker *worker, uint64_t ms);
 /* Send logged events to the session manager within 50 ms. */
 void worker_save_soon(struct worker *worker);
+/* Was the session begun a moment ago, so that its client may still be about to listen? */
+bool worker_is_young(const struct worker *worker);
+/* Without memory a worker ends: its successor has the session. */
+void worker_out_of_memory(struct worker *worker);
 
-/* For a worker that the zygote forks: what it inherits. Both are the zygote's, read-only. */
-/* What a worker inherits from the zygote it was forked from: the configuration, read-only. */
+/* The session ends: streams and calls too, then the process. tell: the session manager does not
+ * know it yet. */
+void worker_end_session(struct worker *worker, const char *reason, bool tell);
+/* End the process; the session may go on elsewhere. */
+void worker_end(struct worker *worker);
+
+/* What a worker inherits from the zygote it was forked from, read-only. */
 struct worker_heritage {
 	const struct config *config;
+	const struct jail *jail; /* NULL: none */
 };
 extern struct worker_heritage worker_heritage;
 

@@ -1,37 +1,42 @@
 /*
- * gatehouse-worker: the zygote, and the session workers forked from it. The zygote has everything loaded and read, and no
- * state of its own; a worker begins as its copy. Children are made as children of the root (CLONE_PARENT), which alone
- * reaps them and whose death alone ends them.
+ * gatehouse-worker: the zygote, and the session workers forked from it. The zygote has everything
+ * loaded and read, and no state of its own; a worker begins as its copy. Children are made as
+ * children of the root (CLONE_PARENT), which alone reaps them and whose death alone ends them.
  */
 #include "config.h"
+#include "jail.h"
 #include "log.h"
 #include "worker.h"
 
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 struct zygote {
 	struct config *config;
-	int catalogue;
+	struct jail *jail;
 	int fork_fd; /* in a new worker: its link with the root; else -1 */
 };
 
-static struct zygote zygote = {.catalogue = -1, .fork_fd = -1};
+static struct zygote zygote = {.fork_fd = -1};
 
 static int clone_worker(int *ret_pidfd)
 {
 	int *tid_address = NULL;
 	struct clone_args args;
 
-	/* glibc caches the thread id where the kernel may be told to update it: abort() and locks rely on it */
+	/* glibc caches the thread id where the kernel may be told to update it: abort() and locks
+	 * rely on it */
 	prctl(PR_GET_TID_ADDRESS, &tid_address);
 	args = (struct clone_args){
-		.flags = CLONE_PARENT | CLONE_PIDFD | (tid_address ? CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID : 0),
+		.flags = CLONE_PARENT | CLONE_PIDFD |
+			 (tid_address ? CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID : 0),
 		.pidfd = (uint64_t)(uintptr_t)ret_pidfd,
 		.child_tid = (uint64_t)(uintptr_t)tid_address,
 	};
@@ -75,20 +80,32 @@ static void on_fork(struct link *root, const struct message *msg, void *arg)
 	close(pidfd);
 }
 
+/* Its children get it from the root, each the newest. */
 static void on_catalogue(struct link *root, const struct message *msg, void *arg)
 {
 	(void)root;
+	(void)msg;
 	(void)arg;
-	if (zygote.catalogue >= 0)
-		close(zygote.catalogue);
-	zygote.catalogue = msg->fds[0];
-	msg->fds[0] = -1;
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1 /* their runtimes need more of the kernel */
+#else
+#define SANITIZED 0
+#endif
+
+/* What a child would otherwise have to ask the system for, or copy: it inherits the zygote's pages
+ * as they are. */
 static int before_jail(struct process *process, struct span config, struct err *err)
 {
+	int r = config_read_json(config, &zygote.config, err);
+
 	(void)process;
-	return config_read_json(config, &zygote.config, err);
+	if (r == 0 && !SANITIZED)
+		r = jail_new(&zygote.jail, err);
+	tzset();
+	malloc_trim(0);
+	return r;
 }
 
 static void configured(struct process *process, struct span json, uint64_t generation)
@@ -104,9 +121,11 @@ static void configured(struct process *process, struct span json, uint64_t gener
 	}
 	config_free(zygote.config);
 	zygote.config = fresh;
+	malloc_trim(0);
 }
 
-static const struct link_handlers root_handlers = {.on = {[MSG_FORK] = on_fork, [MSG_CATALOGUE] = on_catalogue}};
+static const struct link_handlers root_handlers = {
+	.on = {[MSG_FORK] = on_fork, [MSG_CATALOGUE] = on_catalogue}};
 
 static const struct process_role zygote_role = {
 	.role = ROLE_ZYGOTE,
@@ -118,9 +137,8 @@ static const struct process_role zygote_role = {
 static int run_worker(void)
 {
 	prctl(PR_SET_NAME, "gatehouse-sessn");
-	if (zygote.catalogue >= 0)
-		close(zygote.catalogue);
 	worker_heritage.config = zygote.config;
+	worker_heritage.jail = zygote.jail;
 	return process_run(&worker_role, zygote.fork_fd);
 }
 
@@ -131,5 +149,6 @@ int main(void)
 	if (zygote.fork_fd >= 0)
 		status = run_worker();
 	config_free(zygote.config);
+	jail_free(zygote.jail);
 	return status;
 }

@@ -1,0 +1,113 @@
+#include "notes.h"
+#include "lists.h"
+#include "worker.h"
+
+/* Is a log message below what was asked for? */
+static bool too_quiet(enum mcp_log_level wanted, struct span params)
+{
+	enum mcp_log_level level = mcp_log_level_parse(json_object_get(params, SPAN_LIT("level")));
+
+	return level != MCP_LOG_NONE && level < wanted;
+}
+
+/* Without a level the legacy era leaves the choice to the server; the modern one wants none then.
+ */
+static bool is_wanted(const struct request *request, struct span params)
+{
+	if (request->era == MCP_MODERN)
+		return request->log_level != MCP_LOG_NONE && !too_quiet(request->log_level, params);
+	return !too_quiet(request->worker->session.log_level, params);
+}
+
+#define PROGRESS_HEAD "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/progress\",\"params\":"
+
+/* The client gets the token it gave, value and type. */
+static void note_progress(struct request *request, struct span params)
+{
+	struct span token = json_object_get(params, SPAN_LIT("progressToken"));
+	struct json_edit edit = {.at = token, .with = request->token};
+	struct buf out;
+
+	if (!token.len || !request->token.len)
+		return;
+	buf_init(&out, params.len + request->token.len + sizeof(PROGRESS_HEAD) + 1);
+	buf_append_str(&out, PROGRESS_HEAD);
+	if (json_splice(params, &edit, 1, &out) == 0 && buf_append_char(&out, '}') == 0)
+		request_note(request, buf_span(&out), true);
+	buf_free(&out);
+}
+
+void notes_of_call(struct request *request, struct span method, struct span params)
+{
+	enum mcp_method which = mcp_method_find(method);
+	struct buf out;
+
+	if (which == MCP_PROGRESS) {
+		note_progress(request, params);
+		return;
+	}
+	if (which == MCP_MESSAGE && !is_wanted(request, params))
+		return;
+	buf_init(&out, params.len + 512);
+	if (jsonrpc_write_notification(&out, method, params) == 0)
+		request_note(request, buf_span(&out), which == MCP_MESSAGE);
+	buf_free(&out);
+}
+
+static void tell_client(
+	struct worker *worker, struct span method, struct span params, bool droppable)
+{
+	struct buf out;
+
+	if (worker->session.era == MCP_MODERN || !worker->session.opened)
+		return;
+	buf_init(&out, params.len + 512);
+	if (jsonrpc_write_notification(&out, method, params) == 0)
+		stream_send(
+			&worker->streams, &worker->streams.standalone, buf_span(&out), droppable);
+	buf_free(&out);
+}
+
+static bool is_subscribed(const struct worker *worker, struct span params)
+{
+	struct buf uri;
+	bool found;
+
+	buf_init(&uri, CATALOGUE_URI_MAX);
+	json_string_append(json_object_get(params, SPAN_LIT("uri")), &uri);
+	found = session_mark_find(&worker->session.subscriptions, buf_span(&uri)) != NULL;
+	buf_free(&uri);
+	return found;
+}
+
+void notes_of_server(
+	struct worker *worker, struct server *server, struct span method, struct span params)
+{
+	enum mcp_method which = mcp_method_find(method);
+
+	(void)server;
+	if ((which == MCP_MESSAGE && too_quiet(worker->session.log_level, params)) ||
+		(which == MCP_RESOURCE_UPDATED && !is_subscribed(worker, params)))
+		return;
+	tell_client(worker, method, params, which == MCP_MESSAGE);
+}
+
+void notes_catalogue_changed(struct worker *worker, const struct catalogue *before)
+{
+	static const struct {
+		enum catalogue_kind kind;
+		struct span method;
+	} changes[] = {
+		{CATALOGUE_TOOL, {"notifications/tools/list_changed", 32}},
+		{CATALOGUE_PROMPT, {"notifications/prompts/list_changed", 34}},
+		{CATALOGUE_RESOURCE, {"notifications/resources/list_changed", 36}},
+	};
+
+	if (!before || !worker->session.initialized)
+		return;
+	for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++)
+		if (list_differs(before, worker->catalogue, changes[i].kind) ||
+			(changes[i].kind == CATALOGUE_RESOURCE &&
+				list_differs(before, worker->catalogue, CATALOGUE_TEMPLATE)))
+			tell_client(worker, changes[i].method, SPAN_NONE, false);
+}
