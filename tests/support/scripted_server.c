@@ -115,8 +115,7 @@ static void remember(struct span what)
 	buf_printf(&server.told, "%s%.*s", server.told.len ? "," : "", SPAN_ARG(what));
 }
 
-/* --- lists
- * ------------------------------------------------------------------------------------------ */
+/* --- lists ----------------------------------------------------------------------------------- */
 
 static void list_tools(struct span id, struct span params)
 {
@@ -171,8 +170,7 @@ static void initialize(struct span id, struct span params)
 	buf_free(&result);
 }
 
-/* --- tools
- * ------------------------------------------------------------------------------------------ */
+/* --- tools ----------------------------------------------------------------------------------- */
 
 struct work {
 	struct span id, params, text_token, text;
@@ -339,8 +337,7 @@ static void call(struct span id, struct span params)
 	buf_free(&text);
 }
 
-/* --- messages
- * --------------------------------------------------------------------------------------- */
+/* --- messages -------------------------------------------------------------------------------- */
 
 static void take_request(const struct jsonrpc *msg)
 {

@@ -30,8 +30,7 @@ static void start_up(const char *server, const char *command)
 	world_until(&world, world.state == SERVER_UP);
 }
 
-/* --- the catalogue
- * ---------------------------------------------------------------------------------- */
+/* --- the catalogue --------------------------------------------------------------------------- */
 
 START_TEST(test_probe)
 {
@@ -158,8 +157,7 @@ START_TEST(test_no_process)
 }
 END_TEST
 
-/* --- calls
- * ------------------------------------------------------------------------------------------ */
+/* --- calls ----------------------------------------------------------------------------------- */
 
 START_TEST(test_call)
 {
@@ -281,8 +279,7 @@ START_TEST(test_big)
 }
 END_TEST
 
-/* --- a server that misbehaves
- * ----------------------------------------------------------------------- */
+/* --- a server that misbehaves ---------------------------------------------------------------- */
 
 START_TEST(test_garbage)
 {
@@ -446,8 +443,61 @@ START_TEST(test_full_pipe)
 }
 END_TEST
 
-/* --- sessions
- * --------------------------------------------------------------------------------------- */
+/* Ways to misbehave (garbage_server.c), and what comes of them. */
+static const struct {
+	const char *mode;
+	const char *detail; /* NULL: it works all the same */
+} odd[] = {
+	{"noise", NULL},
+	{"twice", NULL},
+	{"flood", NULL},
+	{"flood_stderr", NULL},
+	{"stubborn", NULL},
+	{"half", "initialize was not answered"},
+	{"deaf", "initialize was not answered"},
+	{"mute", "initialize was not answered"},
+	{"long", "it wrote a line longer than maxMessage"},
+	{"exit", "its process ended: exit 0"},
+};
+
+START_TEST(test_odd)
+{
+	char command[512];
+	struct world_session *session;
+	uint64_t began;
+
+	snprintf(command, sizeof(command), "%s %s", GARBAGE, odd[_i].mode);
+	start("    command: /bin/true\n    isolation: shared\n    startTimeout: 1s\n    "
+	      "maxMessage: 1MiB\n    stderr: discard\n",
+		command);
+	world_until(&world, world.state == SERVER_UP || world.state == SERVER_DOWN);
+	session = world_attach(&world, "a", NULL);
+	if (odd[_i].detail) {
+		assert_contains(world.detail, odd[_i].detail);
+	} else {
+		for (int i = 0; i < 3; i++)
+			ck_assert_uint_eq(
+				world_tool_done(session, "echo", "{\"text\":\"x\"}")->kind, 0);
+	}
+	began = clock_ms();
+	world_query(&world, "status");
+	ck_assert_uint_lt(clock_ms() - began, 1000);
+	world_end(&world);
+}
+END_TEST
+
+/* Bytes without meaning, without end: they are counted, and nobody waits for ever. */
+START_TEST(test_random)
+{
+	start("    command: /bin/true\n    isolation: shared\n    startTimeout: 500ms\n",
+		GARBAGE " random");
+	world_until(&world, world.state == SERVER_DOWN);
+	ck_assert_ptr_null(strstr(world_query(&world, "status"), "\"invalid_lines\":0,"));
+	world_end(&world);
+}
+END_TEST
+
+/* --- sessions -------------------------------------------------------------------------------- */
 
 START_TEST(test_sessions)
 {
@@ -669,6 +719,8 @@ int main(void)
 	tcase_add_test(bad, test_back_off);
 	tcase_add_loop_test(bad, test_restored, 0, 2);
 	tcase_add_test(bad, test_full_pipe);
+	tcase_add_loop_test(bad, test_odd, 0, sizeof(odd) / sizeof(*odd));
+	tcase_add_test(bad, test_random);
 	tcase_add_loop_test(sessions, test_sessions, 0, 2);
 	tcase_add_test(sessions, test_idle);
 	tcase_add_test(sessions, test_ask);

@@ -25,8 +25,7 @@ static char *copy_of(struct span bytes)
 	return copy;
 }
 
-/* --- the server's processes
- * ------------------------------------------------------------------------- */
+/* --- the server's processes ------------------------------------------------------------------ */
 
 static void run_server(const char *command, int in, int out, int err)
 {
@@ -135,8 +134,7 @@ unsigned world_alive(struct world *world)
 	return n;
 }
 
-/* --- the registry
- * ----------------------------------------------------------------------------------- */
+/* --- the registry ---------------------------------------------------------------------------- */
 
 static void on_state(struct link *link, const struct message *msg, void *arg)
 {
@@ -178,8 +176,7 @@ static const struct link_handlers registry_handlers = {
 	.on = {[MSG_SERVER_STATE] = on_state, [MSG_SERVER_LIST] = on_list},
 	.closed = on_registry_closed};
 
-/* --- the root
- * --------------------------------------------------------------------------------------- */
+/* --- the root -------------------------------------------------------------------------------- */
 
 static struct link *make_link(struct world *world, enum role self, bool opener,
 	const struct link_handlers *handlers, void *arg, int *ret_fd)
@@ -340,8 +337,7 @@ void world_end(struct world *world)
 		free(world->lists[kind]);
 }
 
-/* --- session workers
- * -------------------------------------------------------------------------------- */
+/* --- session workers ------------------------------------------------------------------------- */
 
 static struct world_call *find_call(struct world_session *session, uint32_t stream)
 {
@@ -515,8 +511,7 @@ void world_cancel(struct world_session *session, const struct world_call *call)
 		0);
 }
 
-/* --- admin
- * ------------------------------------------------------------------------------------------ */
+/* --- admin ----------------------------------------------------------------------------------- */
 
 static void on_reply(struct link *link, const struct message *msg, void *arg)
 {

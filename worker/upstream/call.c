@@ -32,8 +32,7 @@ struct call *calls_only(struct instance *instance)
 	return found;
 }
 
-/* --- ending
- * ----------------------------------------------------------------------------------------- */
+/* --- ending ---------------------------------------------------------------------------------- */
 
 static void unlist(struct call *call)
 {
@@ -157,8 +156,7 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 	call_fail(call, ERR_TIMEOUT, why, withdraw(call, SPAN_LIT("\"timeout\"")));
 }
 
-/* --- sending
- * ---------------------------------------------------------------------------------------- */
+/* --- sending --------------------------------------------------------------------------------- */
 
 /* The request as one JSON object; its progress token becomes our id. */
 static int write_request(const struct call *call, uint64_t id, struct span params, struct buf *out)
@@ -355,8 +353,7 @@ void call_tell(struct instance *instance, enum mcp_method method, struct span pa
 	call_own(instance, method, params, (uint32_t)instance->up->server->timeout, NULL, NULL);
 }
 
-/* --- the conversation is over
- * ----------------------------------------------------------------------- */
+/* --- the conversation is over ---------------------------------------------------------------- */
 
 bool call_again(struct call *call)
 {

@@ -23,8 +23,7 @@ struct undelivered {
 	char payload[];
 };
 
-/* --- marks
- * ------------------------------------------------------------------------------------------ */
+/* --- marks ----------------------------------------------------------------------------------- */
 
 bool mark_has(const struct mark *marks, struct span key)
 {
@@ -84,8 +83,7 @@ bool client_shares_subscription(const struct client *client, struct span uri)
 	return false;
 }
 
-/* --- towards the session worker
- * --------------------------------------------------------------------- */
+/* --- towards the session worker -------------------------------------------------------------- */
 
 struct instance *client_instance(const struct client *client)
 {
@@ -234,8 +232,7 @@ static void refuse(struct client *client, uint32_t stream, const struct err *err
 	tell_done(client, stream, &outcome);
 }
 
-/* --- from the session worker
- * ------------------------------------------------------------------------ */
+/* --- from the session worker ----------------------------------------------------------------- */
 
 static char *keep_object(struct span value)
 {
@@ -480,8 +477,7 @@ const struct link_handlers client_handlers = {
 	.closed = on_closed,
 };
 
-/* --- life
- * ------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 void client_accepted(struct process *process, struct link *link)
 {

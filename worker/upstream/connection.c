@@ -1,15 +1,13 @@
 #include "connection.h"
 #include "clock.h"
 #include "resolver.h"
+#include "tls.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -64,8 +62,7 @@ struct connections {
 
 static void advance(struct connection *c);
 
-/* --- ends
- * ------------------------------------------------------------------------------------------- */
+/* --- ends ------------------------------------------------------------------------------------ */
 
 static void drop_event(struct event **event)
 {
@@ -135,8 +132,7 @@ static void set_timer(struct connection *c, uint64_t ms)
 	event_add(c->timer, &tv);
 }
 
-/* --- bytes
- * ------------------------------------------------------------------------------------------ */
+/* --- bytes ----------------------------------------------------------------------------------- */
 
 enum io { IO_AGAIN = -1, IO_END = -2, IO_BROKEN = -3 };
 
@@ -205,8 +201,7 @@ static void write_out(struct connection *c)
 	c->sent = 0;
 }
 
-/* --- the response
- * ----------------------------------------------------------------------------------- */
+/* --- the response ---------------------------------------------------------------------------- */
 
 static uint64_t read_keep_alive(const struct http1_head *head)
 {
@@ -335,8 +330,7 @@ static void read_in(struct connection *c)
 		event_active(c->readable, EV_READ, 0);
 }
 
-/* --- opening
- * ---------------------------------------------------------------------------------------- */
+/* --- opening --------------------------------------------------------------------------------- */
 
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
@@ -392,38 +386,11 @@ static void try_address(struct connection *c, int why)
 	set_timer(c, 0);
 }
 
-static void begin_tls(struct connection *c)
-{
-	unsigned char numeric[16];
-	const char *host = c->all->origin.host;
-	bool address =
-		inet_pton(AF_INET, host, numeric) == 1 || inet_pton(AF_INET6, host, numeric) == 1;
-
-	c->state = SHAKING;
-	c->ssl = SSL_new(c->all->tls);
-	if (!c->ssl || !SSL_set_fd(c->ssl, c->fd)) {
-		fail_text(c, ERR_NO_MEMORY, "no memory for a TLS connection");
-		return;
-	}
-	if (address) {
-		X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(c->ssl), host);
-	} else {
-		SSL_set1_host(c->ssl, host);
-		SSL_set_tlsext_host_name(c->ssl, host);
-	}
-	SSL_set_connect_state(c->ssl);
-}
-
 static void fail_tls(struct connection *c)
 {
-	long verified = SSL_get_verify_result(c->ssl);
-	unsigned long code = ERR_get_error();
 	struct err err = {0};
 
-	err_set(&err, ERR_SERVER_DOWN, "no TLS with %s: %s", c->all->origin.authority,
-		verified != X509_V_OK ? X509_verify_cert_error_string(verified)
-		: code                ? ERR_reason_error_string(code)
-				      : "the connection was closed");
+	tls_explain(c->ssl, c->all->origin.authority, &err);
 	fail(c, &err);
 }
 
@@ -455,10 +422,12 @@ static bool connected(struct connection *c)
 		return false;
 	}
 	event_add(c->readable, NULL);
-	if (c->all->tls)
-		begin_tls(c);
-	else
-		c->state = OPEN;
+	c->state = c->all->tls ? SHAKING : OPEN;
+	if (!c->all->tls)
+		return true;
+	c->ssl = tls_connect(c->all->tls, c->fd, c->all->origin.host);
+	if (!c->ssl)
+		fail_text(c, ERR_NO_MEMORY, "no memory for a TLS connection");
 	return !c->dead;
 }
 
@@ -546,8 +515,7 @@ static void find_addresses(struct connection *c)
 	try_address(c, ENETUNREACH);
 }
 
-/* --- requests
- * --------------------------------------------------------------------------------------- */
+/* --- requests -------------------------------------------------------------------------------- */
 
 static struct connection *connection_new(struct connections *all)
 {
@@ -635,24 +603,7 @@ bool connection_written(const struct connection *c)
 	return c->written;
 }
 
-/* --- the origin
- * ------------------------------------------------------------------------------------- */
-
-static int make_tls(struct connections *all, struct err *err)
-{
-	static const unsigned char alpn[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
-
-	all->tls = SSL_CTX_new(TLS_client_method());
-	if (!all->tls || !SSL_CTX_set_default_verify_paths(all->tls) ||
-		!SSL_CTX_set_min_proto_version(all->tls, TLS1_2_VERSION) ||
-		SSL_CTX_set_alpn_protos(all->tls, alpn, sizeof(alpn)) != 0)
-		return err_set(err, ERR_SYSTEM, "TLS cannot be set up");
-	SSL_CTX_set_verify(all->tls, SSL_VERIFY_PEER, NULL);
-	SSL_CTX_set_mode(all->tls, SSL_MODE_ENABLE_PARTIAL_WRITE |
-					   SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
-					   SSL_MODE_RELEASE_BUFFERS);
-	return 0;
-}
+/* --- the origin ------------------------------------------------------------------------------ */
 
 int connections_new(struct event_base *base, const struct url *origin, struct connections **ret,
 	struct err *err)
@@ -668,7 +619,7 @@ int connections_new(struct event_base *base, const struct url *origin, struct co
 	if (!all->resolver)
 		r = err_set(err, ERR_NO_MEMORY, "no memory for a resolver");
 	else if (origin->tls)
-		r = make_tls(all, err);
+		r = tls_context_new(&all->tls, err);
 	if (r < 0) {
 		connections_free(all);
 		return r;

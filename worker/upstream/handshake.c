@@ -184,8 +184,7 @@ void handshake_begin(struct instance *instance)
 	buf_free(&params);
 }
 
-/* --- what was agreed on before
- * ---------------------------------------------------------------------- */
+/* --- what was agreed on before --------------------------------------------------------------- */
 
 /* Of several sessions, the one that wants to hear most counts; the session workers leave out the
  * rest. */

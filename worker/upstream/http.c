@@ -30,8 +30,7 @@ void http_name_session(struct http *http, struct span name)
 	http->session[name.len] = '\0';
 }
 
-/* --- the barrier
- * ------------------------------------------------------------------------------------ */
+/* --- the barrier ----------------------------------------------------------------------------- */
 
 static void begin_stream(struct http *http)
 {
@@ -73,8 +72,7 @@ void http_taken(struct http *http, const struct exchange *exchange)
 	http->n_held = http->held_bytes = 0;
 }
 
-/* --- operations
- * ------------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------ */
 
 static int http_send(struct transport *transport, const struct transport_message *msg)
 {
@@ -210,8 +208,7 @@ static int http_open(struct upstream *up, const char *label, const struct transp
 	return 0;
 }
 
-/* --- the process
- * ------------------------------------------------------------------------------------ */
+/* --- the process ----------------------------------------------------------------------------- */
 
 static int http_start(struct upstream *up, struct err *err)
 {

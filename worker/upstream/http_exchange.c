@@ -25,8 +25,7 @@ static const char *const reserved[] = {"accept", "connection", "content-length",
 
 static const struct connection_events events;
 
-/* --- life
- * ------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
@@ -119,8 +118,7 @@ static void over(struct exchange *x, const struct err *err, enum executed execut
 	exchange_free(x);
 }
 
-/* --- the request
- * ------------------------------------------------------------------------------------ */
+/* --- the request ----------------------------------------------------------------------------- */
 
 static bool is_reserved(const char *name)
 {
@@ -206,8 +204,7 @@ void exchange_send(struct exchange *x, bool fresh)
 	exchange_expire(x, 0);
 }
 
-/* --- reading on after a break
- * ------------------------------------------------------------------------ */
+/* --- reading on after a break ---------------------------------------------------------------- */
 
 static uint64_t resume_pause(const struct exchange *x)
 {
@@ -261,8 +258,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	work_end(x);
 }
 
-/* --- the response
- * ------------------------------------------------------------------------------------ */
+/* --- the response ---------------------------------------------------------------------------- */
 
 static bool media_is(struct span value, const char *type)
 {
@@ -382,8 +378,7 @@ static void on_body(void *arg, struct span piece)
 	work_end(x);
 }
 
-/* --- the end of the response
- * -------------------------------------------------------------------------- */
+/* --- the end of the response ----------------------------------------------------------------- */
 
 /* Is it our request's error, though with an HTTP error? Then it is an answer like others. */
 static bool is_answer(const struct exchange *x, struct span *ret_message)

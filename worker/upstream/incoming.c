@@ -33,8 +33,7 @@ static void on_reply(struct instance *instance, const struct jsonrpc *msg)
 	call_finish(call, &outcome);
 }
 
-/* --- notifications
- * ---------------------------------------------------------------------------------- */
+/* --- notifications --------------------------------------------------------------------------- */
 
 typedef void note_fn(struct instance *instance, const struct jsonrpc *msg, uint64_t related);
 
@@ -163,8 +162,7 @@ static void on_notification(struct instance *instance, const struct jsonrpc *msg
 		KV_SPAN("method", msg->method));
 }
 
-/* --- any message
- * ------------------------------------------------------------------------------------ */
+/* --- any message ----------------------------------------------------------------------------- */
 
 static void take(struct instance *instance, const struct jsonrpc *msg, uint64_t related)
 {

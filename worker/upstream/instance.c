@@ -43,8 +43,7 @@ void instance_touch(struct instance *instance)
 	instance->used_ms = clock_ms();
 }
 
-/* --- starting
- * --------------------------------------------------------------------------------------- */
+/* --- starting -------------------------------------------------------------------------------- */
 
 static void open_now(struct instance *instance)
 {
@@ -136,8 +135,7 @@ void instances_admit(struct upstream *up)
 	}
 }
 
-/* --- ending
- * ----------------------------------------------------------------------------------------- */
+/* --- ending ---------------------------------------------------------------------------------- */
 
 static void drop_transport(struct instance *instance)
 {
@@ -206,8 +204,7 @@ void instance_fail(struct instance *instance, enum restart_reason reason, const 
 	}
 }
 
-/* --- time
- * ------------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------ */
 
 static bool is_idle(const struct instance *instance)
 {
@@ -263,8 +260,7 @@ static void on_held(evutil_socket_t fd, short what, void *arg)
 	calls_go(arg);
 }
 
-/* --- what the transport says
- * ------------------------------------------------------------------------ */
+/* --- what the transport says ----------------------------------------------------------------- */
 
 static void on_opened(void *arg)
 {
@@ -345,8 +341,7 @@ const struct transport_events instance_events = {
 	.closed = on_closed,
 };
 
-/* --- life
- * ------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 
 struct instance *instance_new(struct upstream *up, struct client *client)
 {

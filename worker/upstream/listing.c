@@ -95,8 +95,7 @@ void listing_reset(struct listing *listing)
 	buf_free(&listing->items);
 }
 
-/* --- one list
- * --------------------------------------------------------------------------------------- */
+/* --- one list -------------------------------------------------------------------------------- */
 
 static void give_up(struct listing *listing, const char *why)
 {
@@ -236,8 +235,7 @@ static void read_list(struct listing *listing, enum catalogue_kind kind)
 	ask_page(listing, SPAN_NONE);
 }
 
-/* --- all of them
- * ------------------------------------------------------------------------------------ */
+/* --- all of them ----------------------------------------------------------------------------- */
 
 static void all_read(struct listing *listing)
 {

@@ -38,8 +38,7 @@ void upstream_child_gone(struct upstream *up)
 		instances_admit(up);
 }
 
-/* --- configuration
- * ---------------------------------------------------------------------------------- */
+/* --- configuration --------------------------------------------------------------------------- */
 
 static int take_config(struct upstream *up, struct span json, struct err *err)
 {
@@ -74,8 +73,7 @@ static void configured(struct process *process, struct span config, uint64_t gen
 		log_error("config.unreadable", err_text(&err));
 }
 
-/* --- starting
- * --------------------------------------------------------------------------------------- */
+/* --- starting -------------------------------------------------------------------------------- */
 
 static int before_jail(struct process *process, struct span config, struct err *err)
 {
@@ -121,8 +119,7 @@ static int after_jail(struct process *process, struct err *err)
 	return 0;
 }
 
-/* --- stopping
- * --------------------------------------------------------------------------------------- */
+/* --- stopping -------------------------------------------------------------------------------- */
 
 static bool has_calls(const struct upstream *up)
 {

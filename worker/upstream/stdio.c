@@ -3,7 +3,7 @@
  * stdio). The root makes the process, its keeper ends it; here are its three pipes.
  */
 #include "clock.h"
-#include "log.h"
+#include "errors.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -51,14 +51,14 @@ struct stdio {
 	uint64_t instance; /* of the keeper; 0 until spawned */
 	bool ended;        /* SERVER_STOP was sent */
 	bool gone;         /* exited */
-	int in, out, err;
-	struct event *writable, *flush, *readable, *errors, *exit_wait;
+	int in, out;
+	struct event *writable, *flush, *readable, *exit_wait;
 	struct line *queue;
 	size_t n_queue, queue_bytes;
 	size_t written; /* of the first line */
 	struct buf line;
 	size_t scanned; /* of line: no line end before */
-	struct buf err_line;
+	struct errors *errors;
 };
 
 /* The processes of this server, those that are ending included. */
@@ -112,12 +112,10 @@ static void stdio_free(struct stdio *stdio)
 	close_input(stdio);
 	drop_event(&stdio->flush);
 	drop_event(&stdio->readable);
-	drop_event(&stdio->errors);
+	errors_free(stdio->errors);
 	drop_event(&stdio->exit_wait);
 	close_fd(&stdio->out);
-	close_fd(&stdio->err);
 	buf_free(&stdio->line);
-	buf_free(&stdio->err_line);
 	free(stdio);
 }
 
@@ -145,8 +143,7 @@ static void fail(struct stdio *stdio, enum err_code code, const char *detail)
 	stdio->events->closed(stdio->arg, &err);
 }
 
-/* --- its stdout
- * ------------------------------------------------------------------------------------- */
+/* --- its stdout ------------------------------------------------------------------------------ */
 
 static bool is_blank(struct span line)
 {
@@ -250,72 +247,7 @@ static void on_exit_wait(evutil_socket_t fd, short what, void *arg)
 	fail(arg, ERR_SERVER_DIED, "it closed its stdin or stdout");
 }
 
-/* --- its stderr
- * ------------------------------------------------------------------------------------- */
-
-static void take_error_line(struct stdio *stdio, struct span line)
-{
-	if (line.len > 0 && line.p[line.len - 1] == '\r')
-		line.len--;
-	if (line.len == 0)
-		return;
-	logs_add(&stdio->up->logs, stdio->label, line);
-	if (stdio->up->server->stderr_to == CONFIG_STDERR_LOG)
-		log_info("server.stderr", NULL, KV_STR("server", stdio->up->server->name),
-			KV_STR("session", stdio->label), KV_SPAN("text", line));
-}
-
-static void take_error_lines(struct stdio *stdio, bool last)
-{
-	size_t start = 0;
-	char *end;
-
-	while (start < stdio->err_line.len &&
-		(end = memchr(stdio->err_line.data + start, '\n', stdio->err_line.len - start))) {
-		take_error_line(stdio, span_of(stdio->err_line.data + start,
-					       (size_t)(end - stdio->err_line.data) - start));
-		start = (size_t)(end - stdio->err_line.data) + 1;
-	}
-	if (start == 0 && stdio->err_line.len >= LOGS_LINE_MAX)
-		last = true;
-	if (last && start < stdio->err_line.len) {
-		take_error_line(
-			stdio, span_of(stdio->err_line.data + start, stdio->err_line.len - start));
-		start = stdio->err_line.len;
-	}
-	buf_consume(&stdio->err_line, start);
-}
-
-static bool read_errors(struct stdio *stdio)
-{
-	size_t room = LOGS_LINE_MAX - stdio->err_line.len;
-	ssize_t n;
-
-	if (stdio->err < 0 || buf_reserve(&stdio->err_line, room) < 0)
-		return false;
-	n = read(stdio->err, stdio->err_line.data + stdio->err_line.len, room);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
-	if (n > 0)
-		stdio->err_line.len += (size_t)n;
-	take_error_lines(stdio, n <= 0);
-	if (n <= 0) {
-		drop_event(&stdio->errors);
-		close_fd(&stdio->err);
-	}
-	return n > 0;
-}
-
-static void on_errors(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	for (int i = 0; i < 16 && read_errors(arg); i++)
-		;
-}
-
-/* --- its stdin
- * -------------------------------------------------------------------------------------- */
+/* --- its stdin ------------------------------------------------------------------------------- */
 
 static void lines_written(struct stdio *stdio, size_t n)
 {
@@ -429,8 +361,7 @@ static size_t stdio_queued(const struct transport *transport)
 	return ((const struct stdio *)transport)->n_queue;
 }
 
-/* --- its life
- * --------------------------------------------------------------------------------------- */
+/* --- its life -------------------------------------------------------------------------------- */
 
 static bool make_events(struct stdio *stdio)
 {
@@ -456,11 +387,9 @@ static int stdio_open(struct upstream *up, const char *label, const struct trans
 		.arg = arg,
 		.in = -1,
 		.out = -1,
-		.err = -1,
 		.state = SPAWNING};
 	snprintf(stdio->label, sizeof(stdio->label), "%s", label);
 	buf_init(&stdio->line, (size_t)up->server->max_message + 2 * READ_SIZE);
-	buf_init(&stdio->err_line, LOGS_LINE_MAX);
 	DL_APPEND(host_of(up)->all, stdio);
 	stdio->stream = link_stream(process_root(up->process));
 	r = make_events(stdio)
@@ -487,21 +416,18 @@ static void stdio_close(struct transport *transport)
 static int take_fds(struct stdio *stdio, int *fds)
 {
 	struct event_base *base = upstream_base(stdio->up);
-	int *const ours[3] = {&stdio->in, &stdio->out, &stdio->err};
 
-	for (int i = 0; i < 3; i++) {
-		*ours[i] = fds[i];
-		fds[i] = -1;
-		if (fcntl(*ours[i], F_SETFL, O_NONBLOCK) < 0)
-			return -ERR_SYSTEM;
-	}
+	stdio->in = fds[0];
+	stdio->out = fds[1];
+	stdio->errors = errors_new(stdio->up, stdio->label, fds[2]);
+	fds[0] = fds[1] = fds[2] = -1;
+	if (fcntl(stdio->in, F_SETFL, O_NONBLOCK) < 0 || fcntl(stdio->out, F_SETFL, O_NONBLOCK) < 0)
+		return -ERR_SYSTEM;
 	stdio->writable = event_new(base, stdio->in, EV_WRITE, on_writable, stdio);
 	stdio->readable = event_new(base, stdio->out, EV_READ | EV_PERSIST, on_readable, stdio);
-	stdio->errors = event_new(base, stdio->err, EV_READ | EV_PERSIST, on_errors, stdio);
 	if (!stdio->writable || !stdio->readable || !stdio->errors)
 		return -ERR_NO_MEMORY;
 	event_add(stdio->readable, NULL);
-	event_add(stdio->errors, NULL);
 	return 0;
 }
 
@@ -571,9 +497,7 @@ void stdio_on_exited(struct link *link, const struct message *msg, void *arg)
 	stdio->gone = true;
 	for (int i = 0; i < PIPE_READS && read_output(stdio); i++)
 		;
-	for (int i = 0; i < PIPE_READS && read_errors(stdio); i++)
-		;
-	take_error_lines(stdio, true);
+	errors_finish(stdio->errors);
 	snprintf(detail, sizeof(detail), "its process ended: %.*s", SPAN_ARG(exited->reason));
 	fail(stdio, ERR_SERVER_DIED, detail);
 	child_over(stdio);

@@ -34,7 +34,8 @@ struct transport_events {
 	 * whose own stream it came, 0 where nothing tells.
 	 */
 	void (*message)(void *arg, struct span text, uint64_t related);
-	/* The server closed the stream of this request before the answer; the rest is asked for later. */
+	/* The server closed the stream of this request before the answer; the rest is asked for
+	 * later. */
 	void (*parked)(void *arg, uint64_t id);
 	/* This request will have no answer; the conversation goes on. -ERR_SESSION_UNKNOWN: it does
 	 * not. */
