@@ -310,13 +310,6 @@ void exchange_evict(struct exchange *exchange)
 	exchange_end(exchange);
 }
 
-void exchange_park(struct exchange *exchange)
-{
-	if (exchange->state == EXCHANGE_STREAMING && !exchange->ending && !exchange->batch &&
-		exchange->era == MCP_LEGACY && exchange->worker->session.version >= MCP_2025_11_25)
-		exchange_evict(exchange);
-}
-
 void exchange_closed(struct exchange *exchange)
 {
 	exchange->gateway = NULL;
@@ -365,6 +358,18 @@ static void become_stream(struct exchange *exchange)
 			stream_send(streams, stream, element, false);
 		buf_free(&exchange->held);
 	}
+}
+
+void exchange_park(struct exchange *exchange)
+{
+	if (exchange->ending || exchange->batch || exchange->era == MCP_MODERN ||
+		exchange->worker->session.version < MCP_2025_11_25)
+		return;
+	/* its first event is what the client comes back with */
+	if (exchange->state == EXCHANGE_WAITING && may_stream(exchange))
+		become_stream(exchange);
+	if (exchange->state == EXCHANGE_STREAMING)
+		exchange_evict(exchange);
 }
 
 static void fail_batch(struct exchange *exchange)
