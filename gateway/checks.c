@@ -58,7 +58,8 @@ static bool is_refused(struct span parameters)
 	return false;
 }
 
-static unsigned read_accept(struct span value)
+/* Lines of the same header make one list (RFC 9110 §5.3): bits are those of the lines before. */
+static unsigned read_accept(struct span value, unsigned bits)
 {
 	static const struct {
 		struct span range;
@@ -70,7 +71,6 @@ static unsigned read_accept(struct span value)
 		{SPAN_LIT("application/*"), ACCEPTS_JSON},
 		{SPAN_LIT("text/*"), ACCEPTS_SSE},
 	};
-	unsigned bits = 0;
 
 	while (value.len) {
 		struct span parameters, range = cut(cut(value, ',', &value), ';', &parameters);
@@ -156,7 +156,7 @@ void facts_read(const struct http1_head *head, struct facts *ret)
 		if (header->name.len < 6 || take_once(ret, header))
 			continue;
 		if (same(header->name, SPAN_LIT("accept"))) {
-			accept |= read_accept(header->value);
+			accept = read_accept(header->value, accept);
 			seen = true;
 		} else if (is_mcp_param(header->name)) {
 			ret->mcp_params++;

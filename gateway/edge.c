@@ -18,7 +18,7 @@ struct http_limits edge_limits(const struct config *config, uint32_t index)
 	const struct config_listen *listen =
 		index < config->listen_count ? &config->listen[index] : NULL;
 	int64_t connections = listen ? listen->max_connections : config->http_max_connections;
-	int64_t gateways = config->gateways > 0 ? config->gateways : 1;
+	int64_t gateways = config->gateways > 0 ? config->gateways : gateway_cores();
 
 	limits.output = OUTPUT_MAX;
 	limits.head = (size_t)(listen ? listen->max_header : config->http_max_header);

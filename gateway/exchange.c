@@ -419,7 +419,7 @@ void exchange_on_answer(struct link *link, const struct message *msg, void *arg)
 	}
 	outcome = outcome_of_answer(exchange, fields);
 	if ((exchange->verb == EXCHANGE_DELETE && outcome.status < 300) ||
-		outcome.code == err_rpc_code(ERR_SESSION_UNKNOWN))
+		(outcome.status == 404 && outcome.code == err_rpc_code(ERR_SESSION_UNKNOWN)))
 		route_end(route);
 	if (exchange->streaming) {
 		answer_on_stream(exchange, msg->payload, &outcome);

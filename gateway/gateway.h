@@ -74,8 +74,11 @@ struct gateway {
 	struct event *drain;
 	struct metrics *metrics;
 	struct event *flush; /* of log lines, at the end of a turn of the loop */
-	struct link *admin; /* NULL: none */
+	struct link *admin;  /* NULL: none */
 };
+
+/* Cores this process may run on: what auto means. */
+unsigned gateway_cores(void);
 
 struct gateway *gateway_of(const struct process *process);
 

@@ -130,7 +130,7 @@ static void on_catalogue(struct link *link, const struct message *msg, void *arg
 /* --- configuration
  * ----------------------------------------------------------------------------------- */
 
-static unsigned count_cores(void)
+unsigned gateway_cores(void)
 {
 	cpu_set_t set;
 
@@ -162,7 +162,7 @@ static void size_pool(struct gateway *gateway)
 	int64_t want = gateway->config->worker_per_principal;
 
 	if (want <= 0)
-		want = count_cores();
+		want = gateway_cores();
 	gateway->pool_size = want < POOL_MAX ? (unsigned)want : POOL_MAX;
 }
 

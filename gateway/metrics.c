@@ -64,6 +64,7 @@ struct metrics {
 	unsigned max_tools;
 	struct histogram overhead;
 	uint64_t refused[ERR_MAX];
+	uint64_t responses[600]; /* by status */
 };
 
 struct metrics *metrics_new(void)
@@ -178,6 +179,13 @@ static void time_operation(struct metrics *metrics, struct operation_key *key, u
 	observe(&row->took, operation_bounds, took_us);
 }
 
+static void count_response(struct metrics *metrics, unsigned status)
+{
+	/* a client that went away got none */
+	if (status < 600 && status != 499)
+		metrics->responses[status]++;
+}
+
 void metrics_exchange(struct metrics *metrics, const struct exchange *exchange,
 	const struct outcome *outcome, uint64_t took_us)
 {
@@ -189,6 +197,7 @@ void metrics_exchange(struct metrics *metrics, const struct exchange *exchange,
 	put(request.outcome, sizeof(request.outcome), span_str(outcome->word));
 	put(request.server, sizeof(request.server), outcome->server);
 	count_request(metrics, &request);
+	count_response(metrics, outcome->status);
 	if (exchange->kind != JSONRPC_REQUEST || exchange_is_endless(exchange))
 		return;
 	put(operation.version, sizeof(operation.version), outcome->version);
@@ -203,6 +212,7 @@ void metrics_refused(struct metrics *metrics, int code)
 	unsigned n = (unsigned)(code < 0 ? -code : code);
 
 	metrics->refused[n < ERR_MAX ? n : ERR_INTERNAL]++;
+	count_response(metrics, (unsigned)err_http_status(code));
 }
 
 /* --- writing
@@ -328,6 +338,10 @@ int metrics_write(const struct metrics *metrics, const struct gateway *gateway, 
 		if (metrics->refused[code])
 			buf_printf(out, "gatehouse_http_refused_total{reason=\"%s\"} %llu\n",
 				err_reason((int)code), (unsigned long long)metrics->refused[code]);
+	for (unsigned status = 0; status < 600; status++)
+		if (metrics->responses[status])
+			buf_printf(out, "gatehouse_http_responses_total{status=\"%u\"} %llu\n",
+				status, (unsigned long long)metrics->responses[status]);
 	write_connections(gateway, out);
 	return buf_printf(out, "gatehouse_log_dropped_total{role=\"gateway\"} %llu\n",
 		(unsigned long long)log_dropped());

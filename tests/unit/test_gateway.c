@@ -97,13 +97,20 @@ static const struct {
 		"shared-", 1},
 	{"no Accept", "POST /mcp HTTP/1.1\r\n" JSON, LIST, 200, "\"result\"", "shared-", 1},
 	{"only an event stream", "POST /mcp HTTP/1.1\r\n" JSON "Accept: text/event-stream\r\n",
-		LIST, 200, "", "shared-", 2},
+		LIST, 200, "", "shared-", 6},
+	{"event stream first",
+		"POST /mcp HTTP/1.1\r\n" JSON "Accept: text/event-stream, application/json\r\n",
+		LIST, 200, "", "shared-", 7},
+	{"two lines",
+		"POST /mcp HTTP/1.1\r\n" JSON
+		"Accept: application/json\r\nAccept: text/event-stream\r\n",
+		LIST, 200, "", "shared-", 3},
 	{"wildcard and event stream",
 		"POST /mcp HTTP/1.1\r\n" JSON "Accept: text/event-stream, */*;q=0.1\r\n", LIST, 200,
-		"", "shared-", 3},
+		"", "shared-", 7},
 	{"json refused",
 		"POST /mcp HTTP/1.1\r\n" JSON "Accept: application/json;q=0, text/event-stream\r\n",
-		LIST, 200, "", "shared-", 2},
+		LIST, 200, "", "shared-", 6},
 	{"charset", "POST /mcp HTTP/1.1\r\nContent-Type: Application/JSON; charset=utf-8\r\n" BOTH,
 		LIST, 200, "", "shared-", 3},
 	{"unknown session", "POST /mcp HTTP/1.1\r\n" JSON BOTH "Mcp-Session-Id: gone\r\n", LIST,
@@ -410,6 +417,28 @@ START_TEST(test_resend_once)
 	ck_assert(client_wait(
 		&client, "\"reason\":\"process_died\",\"retryable\":true,\"executed\":\"no\""));
 	ck_assert_uint_eq(node.n_seen, count);
+	finish();
+}
+END_TEST
+
+/* What a worker said before it died counts. */
+START_TEST(test_last_words)
+{
+	unsigned count = 1;
+	struct worker *worker;
+	struct seen *seen;
+
+	start("");
+	worker = begin_session();
+	post_in_session(worker, CALL);
+	seen = next_seen(&count);
+	seen_forwarded(seen, false);
+	seen_answer(seen, 200, "{\"last\":\"words\"}");
+	worker_die(worker);
+	ck_assert(client_wait(&client, "{\"last\":\"words\"}"));
+	node_run(&node, 50);
+	ck_assert_uint_eq(node.n_seen, count);
+	ck_assert_ptr_null(strstr(client_text(&client), "process_died"));
 	finish();
 }
 END_TEST
@@ -874,6 +903,8 @@ START_TEST(test_queries)
 	ck_assert_ptr_nonnull(strstr(
 		node.reply.data, "gatehouse_http_refused_total{reason=\"session_required\"} 1\n"));
 	ck_assert_ptr_nonnull(strstr(node.reply.data, "gen_ai_tool_name=\"read\""));
+	ck_assert_ptr_nonnull(
+		strstr(node.reply.data, "gatehouse_http_responses_total{status=\"400\"} 1\n"));
 	finish();
 }
 END_TEST
@@ -929,6 +960,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_large_refused);
 	tcase_add_test(tcase, test_resend);
 	tcase_add_test(tcase, test_resend_once);
+	tcase_add_test(tcase, test_last_words);
 	tcase_add_test(tcase, test_forwarded);
 	tcase_add_test(tcase, test_forwarded_safe);
 	tcase_add_test(tcase, test_forwarded_batch);
