@@ -84,12 +84,15 @@ void sp_out_drop_all(struct sp *sp)
 	sp->queued = 0;
 }
 
-static unsigned gather_queue(const struct out *out, struct iovec *iov, unsigned n, size_t *len)
+/* Up to the first message with descriptors; *ret_all: there is none, the whole queue was taken. */
+static unsigned gather_queue(
+	const struct out *out, struct iovec *iov, unsigned n, size_t *len, bool *ret_all)
 {
 	for (; out && out->nfds == 0 && n < GATHER_MAX; out = out->next, n++) {
 		iov[n] = (struct iovec){sp_out_bytes((struct out *)out), out->len};
 		*len += out->len;
 	}
+	*ret_all = !out;
 	return n;
 }
 
@@ -98,6 +101,7 @@ static unsigned gather(struct sp *sp, struct iovec *iov, size_t *ret_len)
 {
 	struct out *out = sp->current;
 	unsigned n = 0;
+	bool all;
 
 	*ret_len = 0;
 	if (!out && sp->queues[SP_CONTROL].first && sp->queues[SP_CONTROL].first->nfds)
@@ -110,10 +114,11 @@ static unsigned gather(struct sp *sp, struct iovec *iov, size_t *ret_len)
 		if (!out->fds_sent && out->nfds)
 			return n;
 	}
-	n = gather_queue(sp->queues[SP_CONTROL].first, iov, n, ret_len);
-	if (n == GATHER_MAX || (sp->queues[SP_CONTROL].first && sp->queues[SP_CONTROL].first->nfds))
+	n = gather_queue(sp->queues[SP_CONTROL].first, iov, n, ret_len, &all);
+	/* out_consume takes the queues in this order: nothing may be passed over */
+	if (!all)
 		return n;
-	return gather_queue(sp->queues[SP_DATA].first, iov, n, ret_len);
+	return gather_queue(sp->queues[SP_DATA].first, iov, n, ret_len, &all);
 }
 
 static ssize_t send_gathered(struct sp *sp, struct iovec *iov, unsigned n)
