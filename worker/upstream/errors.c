@@ -22,14 +22,18 @@ struct errors {
 
 static void take_line(struct errors *errors, struct span line)
 {
+	char text[LOGS_LINE_MAX + 1];
+
 	if (line.len > 0 && line.p[line.len - 1] == '\r')
 		line.len--;
 	if (line.len == 0)
 		return;
 	logs_add(&errors->up->logs, errors->label, line);
-	if (errors->up->server->stderr_to == CONFIG_STDERR_LOG)
-		log_info("server.stderr", NULL, KV_STR("server", errors->up->server->name),
-			KV_STR("session", errors->label), KV_SPAN("text", line));
+	if (errors->up->server->stderr_to != CONFIG_STDERR_LOG)
+		return;
+	snprintf(text, sizeof(text), "%.*s", SPAN_ARG(line));
+	log_info("server.stderr", text, KV_STR("server", errors->up->server->name),
+		KV_STR("session", errors->label));
 }
 
 /* last: what has no line end yet is a line, too. */

@@ -159,8 +159,8 @@ static void on_answered(struct instance *instance, const struct outcome *outcome
 	event_del(instance->timer);
 	if (instance->client)
 		event_add(instance->timer, &idle);
-	log_debug("server.ready", NULL, KV_STR("server", instance->up->server->name),
-		KV_STR("session", instance->label),
+	log_debug("server.ready", "the server can be called",
+		KV_STR("server", instance->up->server->name), KV_STR("session", instance->label),
 		KV_STR("protocol", mcp_version_name(instance->version)));
 	say_initialized(instance);
 	handshake_restore(instance);

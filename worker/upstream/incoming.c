@@ -24,8 +24,8 @@ static void on_reply(struct instance *instance, const struct jsonrpc *msg)
 
 	if (!call) {
 		/* late, said twice, or never asked */
-		log_debug("server.stray_answer", NULL, KV_STR("server", instance->up->server->name),
-			KV_SPAN("id", msg->id));
+		log_debug("server.stray_answer", "nobody waits for it",
+			KV_STR("server", instance->up->server->name), KV_SPAN("id", msg->id));
 		return;
 	}
 	outcome.kind = msg->kind == JSONRPC_ERROR;
@@ -158,8 +158,8 @@ static void on_notification(struct instance *instance, const struct jsonrpc *msg
 			notes[i].fn(instance, msg, related);
 			return;
 		}
-	log_debug("server.unknown_notification", NULL, KV_STR("server", instance->up->server->name),
-		KV_SPAN("method", msg->method));
+	log_debug("server.unknown_notification", "left out",
+		KV_STR("server", instance->up->server->name), KV_SPAN("method", msg->method));
 }
 
 /* --- any message ----------------------------------------------------------------------------- */
