@@ -11,10 +11,13 @@
 #include <unistd.h>
 
 #define KEY_SIZE 32
+#define PATH_SIZE 4096
 #define RANDOM_SIZE 16
 #define NODE_SIZE 2
 #define MAC_SIZE 9
-#define RAW_SIZE (RANDOM_SIZE + NODE_SIZE + MAC_SIZE) /* a multiple of 3: base64 without padding */
+#define RAW_SIZE \
+	(RANDOM_SIZE + NODE_SIZE + MAC_SIZE) /* a multiple of 3: base64 without padding \
+					      */
 #define TEXT_SIZE (RAW_SIZE / 3 * 4)
 
 _Static_assert(TEXT_SIZE < SESSION_ID_SIZE, "an id fits");
@@ -24,18 +27,32 @@ struct ids {
 	uint16_t node;
 };
 
-static int make_key(struct ids *ids, const char *path, struct err *err)
+static int write_key(const struct ids *ids, const char *path, struct err *err)
 {
-	int fd, r = 0;
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	int r = 0;
 
-	if (RAND_bytes(ids->key, KEY_SIZE) != 1)
-		return err_set(err, ERR_SYSTEM, "no randomness for the session key");
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_set_errno(err, "cannot create %s", path);
 	if (write(fd, ids->key, KEY_SIZE) != KEY_SIZE || fsync(fd) < 0)
 		r = err_set_errno(err, "cannot write %s", path);
 	close(fd);
+	return r;
+}
+
+/* There is a whole key or none, whenever this is interrupted. */
+static int make_key(struct ids *ids, const char *path, struct err *err)
+{
+	char fresh[PATH_SIZE];
+	int r;
+
+	if (RAND_bytes(ids->key, KEY_SIZE) != 1)
+		return err_set(err, ERR_SYSTEM, "no randomness for the session key");
+	if (snprintf(fresh, sizeof(fresh), "%s.new", path) >= (int)sizeof(fresh))
+		return err_set(err, ERR_INVALID_ARGUMENT, "the path '%.80s…' is too long", path);
+	r = write_key(ids, fresh, err);
+	if (r == 0 && rename(fresh, path) < 0)
+		r = err_set_errno(err, "cannot create %s", path);
 	return r;
 }
 
@@ -51,21 +68,24 @@ static int load_key(struct ids *ids, const char *path, struct err *err)
 	n = read(fd, ids->key, KEY_SIZE);
 	close(fd);
 	if (n != KEY_SIZE)
-		return err_set(err, ERR_STORE, "%s is damaged: remove it (all sessions end)", path);
+		return err_set(err, ERR_STORE,
+			"%s is damaged: restore it, or remove it (all sessions end)", path);
 	return 0;
 }
 
 int ids_new(const char *state_dir, uint16_t node, struct ids **ret_ids, struct err *err)
 {
 	struct ids *ids = calloc(1, sizeof(*ids));
-	char path[4200];
+	char path[PATH_SIZE];
 	int r;
 
 	if (!ids)
 		return err_set(err, ERR_NO_MEMORY, "no memory for session ids");
 	ids->node = node;
-	snprintf(path, sizeof(path), "%s/session.key", state_dir);
-	r = load_key(ids, path, err);
+	if (snprintf(path, sizeof(path), "%s/session.key", state_dir) >= (int)sizeof(path))
+		r = err_set(err, ERR_INVALID_ARGUMENT, "the path '%.80s…' is too long", state_dir);
+	else
+		r = load_key(ids, path, err);
 	if (r < 0) {
 		ids_free(ids);
 		return r;

@@ -1,6 +1,6 @@
 /*
- * Session ids: 128 random bits, the node that made them, and a MAC, so that a node tells its own ids from made-up ones
- * without looking anywhere. An id authenticates nobody.
+ * Session ids: 128 random bits, the node that made them, and a MAC, so that a node tells its own
+ * ids from made-up ones without looking anywhere. An id authenticates nobody.
  */
 #ifndef GATEHOUSE_IDS_H
 #define GATEHOUSE_IDS_H

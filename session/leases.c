@@ -1,9 +1,13 @@
+/* Leases: their table, who waits for them, their end. */
 #include "clock.h"
 #include "log.h"
 #include "manager.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <utlist.h>
+
+/* --- the table ------------------------------------------------------------------------------ */
 
 struct lease *lease_find(struct manager *manager, struct span session)
 {
@@ -13,27 +17,146 @@ struct lease *lease_find(struct manager *manager, struct span session)
 	return lease;
 }
 
-struct lease *lease_new(struct manager *manager, struct span session, struct span principal, enum mcp_era era, uint64_t epoch)
+static struct principal *principal_of(struct manager *manager, struct span name, bool make)
 {
-	struct lease *lease = calloc(1, sizeof(*lease));
+	struct principal *principal;
 
-	if (!lease)
+	HASH_FIND(hh, manager->principals, name.p, name.len, principal);
+	if (principal || !make)
+		return principal;
+	principal = calloc(1, sizeof(*principal));
+	if (!principal)
 		return NULL;
-	snprintf(lease->session, sizeof(lease->session), "%.*s", SPAN_ARG(session));
-	snprintf(lease->principal, sizeof(lease->principal), "%.*s", SPAN_ARG(principal));
-	lease->era = era;
-	lease->epoch = epoch;
-	lease->since_ms = clock_ms();
-	HASH_ADD_STR(manager->leases, session, lease);
+	memcpy(principal->name, name.p, name.len);
+	HASH_ADD(hh, manager->principals, name, name.len, principal);
+	return principal;
+}
+
+static int share(struct manager *manager, struct lease *lease)
+{
+	struct principal *principal = principal_of(manager, span_str(lease->principal), true);
+
+	if (!principal)
+		return -ERR_NO_MEMORY;
+	DL_APPEND2(principal->shared, lease, prev_shared, next_shared);
+	principal->n_shared++;
+	return 0;
+}
+
+static void unshare(struct manager *manager, struct lease *lease)
+{
+	struct principal *principal = principal_of(manager, span_str(lease->principal), false);
+
+	if (!principal)
+		return;
+	DL_DELETE2(principal->shared, lease, prev_shared, next_shared);
+	if (--principal->n_shared > 0)
+		return;
+	HASH_DEL(manager->principals, principal);
+	free(principal);
+}
+
+struct lease *lease_shared(struct manager *manager, struct span name, unsigned *ret_count)
+{
+	struct principal *principal = principal_of(manager, name, false);
+	struct lease *lease;
+
+	*ret_count = principal ? principal->n_shared : 0;
+	if (!principal)
+		return NULL;
+	lease = principal->shared;
+	DL_DELETE2(principal->shared, lease, prev_shared, next_shared);
+	DL_APPEND2(principal->shared, lease, prev_shared, next_shared);
 	return lease;
 }
 
-/* --- waiters ---------------------------------------------------------------------------------------------------- */
+static bool is_word(struct span text, size_t max)
+{
+	return text.len > 0 && text.len <= max && !memchr(text.p, '\0', text.len);
+}
+
+struct lease *lease_new(struct manager *manager, struct span session, struct span principal,
+	enum mcp_era era, uint64_t epoch)
+{
+	struct lease *lease;
+
+	if (!is_word(session, LIMIT_SESSION_ID) || !is_word(principal, PRINCIPAL_SIZE - 1))
+		return NULL;
+	lease = calloc(1, sizeof(*lease));
+	if (!lease)
+		return NULL;
+	memcpy(lease->session, session.p, session.len);
+	memcpy(lease->principal, principal.p, principal.len);
+	lease->era = era;
+	lease->epoch = epoch;
+	lease->opened_s = clock_wall_s();
+	lease->since_ms = clock_ms();
+	if (era == MCP_MODERN && share(manager, lease) < 0) {
+		free(lease);
+		return NULL;
+	}
+	HASH_ADD_STR(manager->leases, session, lease);
+	lease->state = LEASE_NEEDY;
+	DL_APPEND(manager->needy, lease);
+	manager->n_needy++;
+	return lease;
+}
+
+/* The list a lease is in, by its state; NULL: none. */
+static struct lease **list_of(struct manager *manager, const struct lease *lease)
+{
+	switch (lease->state) {
+	case LEASE_NEEDY:
+		return &manager->needy;
+	case LEASE_OFFERED:
+		return &manager->offered;
+	case LEASE_LIVE:
+		return lease->fresh ? &manager->unsaved : NULL;
+	}
+	return NULL;
+}
+
+static void leave_list(struct manager *manager, struct lease *lease)
+{
+	struct lease **list = list_of(manager, lease);
+
+	if (list)
+		DL_DELETE(*list, lease);
+	manager->n_needy -= lease->state == LEASE_NEEDY;
+}
+
+void lease_set_state(struct manager *manager, struct lease *lease, enum lease_state state)
+{
+	struct lease **list;
+
+	leave_list(manager, lease);
+	lease->state = state;
+	lease->since_ms = clock_ms();
+	list = list_of(manager, lease);
+	if (list)
+		DL_APPEND(*list, lease);
+	manager->n_needy += state == LEASE_NEEDY;
+}
+
+void lease_set_stored(struct manager *manager, struct lease *lease)
+{
+	if (!lease->fresh)
+		return;
+	if (lease->state == LEASE_LIVE)
+		DL_DELETE(manager->unsaved, lease);
+	lease->fresh = false;
+	manager->n_fresh--;
+}
+
+/* --- who waits ------------------------------------------------------------------------------ */
 
 static void answer(const struct lease *lease, struct link *gateway, uint32_t stream)
 {
 	const struct msg_session_leased fields = {
-		.session = span_str(lease->session), .instance = lease->instance, .epoch = lease->epoch};
+		.session = span_str(lease->session),
+		.instance = lease->worker->instance,
+		.epoch = lease->epoch,
+	};
 
 	link_post(gateway, MSG_SESSION_LEASED, stream, &fields);
 }
@@ -46,326 +169,209 @@ void lease_answer_error(struct link *gateway, uint32_t stream, int code, const c
 	link_post(gateway, MSG_SESSION_LEASED, stream, &fields);
 }
 
+static void waiter_free(struct manager *manager, struct waiter *waiter)
+{
+	DL_DELETE(waiter->lease->waiters, waiter);
+	waiter->lease->n_waiters--;
+	DL_DELETE2(manager->waiters, waiter, prev_all, next_all);
+	manager->n_waiters--;
+	free(waiter);
+}
+
 void lease_wait(struct manager *manager, struct lease *lease, struct link *gateway, uint32_t stream)
 {
-	struct waiter *waiter;
+	struct waiter *waiter = NULL;
 
 	if (lease->state == LEASE_LIVE) {
 		answer(lease, gateway, stream);
 		return;
 	}
-	waiter = lease->n_waiters < WAITERS_MAX ? calloc(1, sizeof(*waiter)) : NULL;
+	if (lease->n_waiters < WAITERS_MAX && manager->n_waiters < WAITERS_ALL_MAX)
+		waiter = calloc(1, sizeof(*waiter));
 	if (!waiter) {
-		lease_answer_error(gateway, stream, ERR_TOO_MANY, "too many requests wait for this session");
+		lease_answer_error(gateway, stream, ERR_TOO_MANY,
+			"too many requests wait for a worker: try again later");
+		if (lease->state == LEASE_NEEDY && !lease->waiters)
+			lease_free(manager, lease);
 		return;
 	}
-	*waiter = (struct waiter){lease->waiters, gateway, stream};
-	lease->waiters = waiter;
+	*waiter = (struct waiter){
+		.lease = lease, .gateway = gateway, .stream = stream, .since_ms = clock_ms()};
+	DL_APPEND(lease->waiters, waiter);
 	lease->n_waiters++;
-	if (lease->state == LEASE_IDLE)
-		pool_need(manager, lease);
+	DL_APPEND2(manager->waiters, waiter, prev_all, next_all);
+	manager->n_waiters++;
+	manager_tick_soon(manager);
+	pool_turn(manager);
 }
 
-static void release_waiters(struct lease *lease, int code, const char *detail)
+/* Nobody waits for it any more, and no worker has it. */
+static void free_unwanted(struct manager *manager, struct lease *lease)
 {
-	struct waiter *waiter = lease->waiters, *next;
+	if (!lease->waiters && lease->state == LEASE_NEEDY)
+		lease_free(manager, lease);
+}
 
-	lease->waiters = NULL;
-	lease->n_waiters = 0;
-	for (; waiter; waiter = next) {
-		next = waiter->next;
+void leases_forget_gateway(struct manager *manager, const struct link *gateway)
+{
+	struct waiter *waiter, *next;
+
+	for (waiter = manager->waiters; waiter; waiter = next) {
+		struct lease *lease = waiter->lease;
+
+		next = waiter->next_all;
+		if (waiter->gateway != gateway)
+			continue;
+		waiter_free(manager, waiter);
+		free_unwanted(manager, lease);
+	}
+}
+
+static void answer_waiters(
+	struct manager *manager, struct lease *lease, int code, const char *detail)
+{
+	while (lease->waiters) {
+		const struct waiter *waiter = lease->waiters;
+
 		if (code == 0)
 			answer(lease, waiter->gateway, waiter->stream);
 		else
 			lease_answer_error(waiter->gateway, waiter->stream, code, detail);
-		free(waiter);
+		waiter_free(manager, lease->waiters);
 	}
 }
 
-void lease_forget_gateway(struct manager *manager, const struct link *gateway)
-{
-	struct lease *lease;
-
-	for (lease = manager->leases; lease; lease = lease->hh.next) {
-		struct waiter **place = &lease->waiters;
-
-		while (*place) {
-			struct waiter *waiter = *place;
-
-			if (waiter->gateway != gateway) {
-				place = &waiter->next;
-				continue;
-			}
-			*place = waiter->next;
-			lease->n_waiters--;
-			free(waiter);
-		}
-	}
-}
+/* --- life ----------------------------------------------------------------------------------- */
 
 void lease_free(struct manager *manager, struct lease *lease)
 {
-	release_waiters(lease, ERR_SESSION_UNKNOWN, "the session has ended");
-	pool_forget(manager, lease);
+	while (lease->waiters)
+		waiter_free(manager, lease->waiters);
+	if (lease->worker)
+		lease->worker->lease = NULL;
+	leave_list(manager, lease);
+	manager->n_fresh -= lease->fresh;
+	if (lease->era == MCP_MODERN)
+		unshare(manager, lease);
 	HASH_DEL(manager->leases, lease);
-	link_free(lease->worker);
+	event_log_free(&lease->log);
 	free(lease);
 }
 
-/* --- giving and taking -------------------------------------------------------------------------------------------- */
-
-static void send_events(struct manager *manager, struct lease *lease)
+void lease_refuse(struct manager *manager, struct lease *lease, int code, const char *detail)
 {
-	struct buf events;
-
-	buf_init(&events, 16u * 1024 * 1024);
-	if (records_get_events(manager->records, span_str(lease->session), &events) == 0 && events.len > 0)
-		link_send(lease->worker, MSG_LEASE_EVENTS, 0, NULL, buf_span(&events), NULL);
-	buf_free(&events);
-}
-
-void lease_offer(struct manager *manager, struct lease *lease, uint64_t instance, struct link *worker)
-{
-	struct session_record record = {.next_event = 1};
-	struct msg_lease fields;
-	struct err err = {0};
-
-	lease->instance = instance;
-	lease->worker = worker;
-	lease->state = LEASE_OFFERED;
-	link_set_user(worker, lease);
-	records_flush(manager->records);
-	if (!lease->fresh && lease->era == MCP_LEGACY &&
-		records_get(manager->records, span_str(lease->session), &record, &err) < 0) {
-		/* it was closed while it waited; the worker is left unused and ends with its link */
-		lease_free(manager, lease);
-		return;
-	}
-	/* what was logged comes first, so that the worker has it when it answers the first request */
-	if (!lease->fresh && lease->era == MCP_LEGACY) {
-		send_events(manager, lease);
-		records_get(manager->records, span_str(lease->session), &record, &err);
-	}
-	fields = (struct msg_lease){
-		.session = span_str(lease->session),
-		.principal = span_str(lease->principal),
-		.epoch = lease->epoch,
-		.era = lease->era,
-		.next_event = record.next_event,
-	};
-	link_send(worker, MSG_LEASE, 0, &fields, record.state, NULL);
+	answer_waiters(manager, lease, code, detail);
+	lease_free(manager, lease);
 }
 
 void lease_taken(struct manager *manager, struct lease *lease)
 {
-	(void)manager;
-	lease->state = LEASE_LIVE;
-	release_waiters(lease, 0, NULL);
+	lease_set_state(manager, lease, LEASE_LIVE);
+	lease->offers = 0;
+	/* who wanted to open it has gone, and nobody else knows its name */
+	if (lease->fresh && !lease->waiters)
+		lease_close(manager, lease, "nobody waits for it", true);
+	else
+		answer_waiters(manager, lease, 0, NULL);
+}
+
+static bool has_record(const struct lease *lease)
+{
+	return lease->era == MCP_LEGACY && !lease->fresh;
+}
+
+/* What was logged of a session that has no record goes with it. */
+static void forget_fresh(struct manager *manager, struct lease *lease)
+{
+	if (!lease->fresh || lease->log.len == 0)
+		return;
+	records_remove(manager->records, span_str(lease->session));
+	manager_flush_soon(manager);
 }
 
 void lease_lost(struct manager *manager, struct lease *lease)
 {
+	bool offered = lease->state == LEASE_OFFERED;
+
 	lease->worker = NULL;
-	lease->instance = 0;
+	lease->loading = false;
 	lease->epoch++;
-	lease->state = LEASE_IDLE;
-	/* sessionless workers have nothing to keep, nor has a session that was never stored; others are woken when asked for */
-	if (lease->era == MCP_MODERN || (lease->fresh && !lease->waiters)) {
-		release_waiters(lease, ERR_BUSY, "the worker died: try again");
-		lease_free(manager, lease);
+	forget_fresh(manager, lease);
+	event_log_free(&lease->log);
+	if (offered && ++lease->offers >= OFFERS_MAX) {
+		log_error("lease.given_up", "workers end when they take this session up",
+			KV_STR("principal", lease->principal), KV_INT("workers", lease->offers));
+		lease_refuse(manager, lease, ERR_INTERNAL,
+			"the workers that should take this session up have failed");
 	} else if (lease->waiters) {
-		pool_need(manager, lease);
+		lease_set_state(manager, lease, LEASE_NEEDY);
+		pool_turn(manager);
+	} else {
+		/* it was in use until now; a session without a record ends here */
+		if (has_record(lease)) {
+			records_touch(
+				manager->records, span_str(lease->session), 0, clock_wall_s());
+			manager_flush_soon(manager);
+		}
+		lease_free(manager, lease);
 	}
 }
 
-struct lease *lease_of_worker(struct manager *manager, const struct link *worker)
+void lease_close(struct manager *manager, struct lease *lease, const char *reason, bool tell_worker)
 {
-	(void)manager;
-	return link_user(worker);
-}
+	struct worker *worker = lease->worker;
 
-void lease_close(struct manager *manager, struct lease *lease, const char *reason)
-{
 	log_info("session.closed", reason, KV_STR("principal", lease->principal));
+	if (worker && tell_worker)
+		worker_dismiss(worker, span_str(lease->session), lease->epoch, reason);
+	else if (worker)
+		worker_set_state(worker, WORKER_ENDING);
 	if (lease->era == MCP_LEGACY) {
 		records_remove(manager->records, span_str(lease->session));
 		manager_flush_soon(manager);
 		manager->closed++;
 	}
-	lease_free(manager, lease);
+	lease_refuse(manager, lease, ERR_SESSION_UNKNOWN, "the session has ended");
 }
 
-/* --- what workers say ------------------------------------------------------------------------------------------------- */
-
-/* A worker of an earlier session manager has this session still. */
-static void claim(struct manager *manager, struct link *worker, const struct msg_lease_taken *taken)
+void leases_free(struct manager *manager)
 {
-	struct session_record record;
-	struct lease *lease = lease_find(manager, taken->session);
+	/* who waits asks the next session manager */
+	while (manager->leases)
+		lease_free(manager, manager->leases);
+}
+
+/* --- time ----------------------------------------------------------------------------------- */
+
+static void give_up_waiting(struct manager *manager, struct waiter *waiter)
+{
+	struct lease *lease = waiter->lease;
 	struct err err = {0};
 
-	if ((lease && (lease->state != LEASE_IDLE || lease->epoch > taken->epoch)) ||
-		records_get(manager->records, taken->session, &record, &err) < 0 || record.epoch > taken->epoch) {
-		const struct msg_session_close close = {
-			.session = taken->session, .epoch = taken->epoch, .reason = SPAN_LIT("another worker has this session")};
-
-		link_post(worker, MSG_SESSION_CLOSE, 0, &close);
-		return;
-	}
-	if (!lease)
-		lease = lease_new(manager, taken->session, record.principal, MCP_LEGACY, taken->epoch);
-	if (!lease)
-		return;
-	pool_forget(manager, lease);
-	lease->epoch = taken->epoch;
-	lease->instance = link_peer(worker)->instance;
-	lease->worker = worker;
-	link_set_user(worker, lease);
-	lease_taken(manager, lease);
+	err_set(&err, ERR_BUSY, "no session worker in %u s%s%s", WAIT_MS / 1000,
+		manager->refusal[0] ? ": " : "", manager->refusal);
+	lease_answer_error(waiter->gateway, waiter->stream, ERR_BUSY, err_text(&err));
+	waiter_free(manager, waiter);
+	free_unwanted(manager, lease);
 }
 
-static void on_taken(struct link *link, const struct message *msg, void *arg)
+static void give_up_worker(struct manager *manager, struct lease *lease)
 {
-	struct manager *manager = manager_of(arg);
-	const struct msg_lease_taken *taken = msg->fields;
-	struct lease *lease = link_user(link);
+	struct worker *worker = lease->worker;
 
-	if (!lease)
-		claim(manager, link, taken);
-	else if (lease->state == LEASE_OFFERED && lease->epoch == taken->epoch)
-		lease_taken(manager, lease);
+	log_warn("lease.not_taken", "a worker did not take its session and is killed",
+		KV_INT("instance", worker->instance));
+	worker->lease = NULL;
+	worker_kill(worker);
+	lease_lost(manager, lease);
 }
 
-/* The worker may have asked for a lease's change only while it has it: the epoch says so. */
-static bool is_current(const struct lease *lease, struct span session, uint64_t epoch)
+void leases_tick(struct manager *manager, uint64_t now_ms)
 {
-	return lease && span_is(session, lease->session) && epoch == lease->epoch;
+	while (manager->waiters && now_ms - manager->waiters->since_ms >= WAIT_MS)
+		give_up_waiting(manager, manager->waiters);
+	while (manager->offered && now_ms - manager->offered->since_ms >= OFFER_MS)
+		give_up_worker(manager, manager->offered);
+	while (manager->unsaved && now_ms - manager->unsaved->since_ms >= UNSAVED_MS)
+		lease_close(manager, manager->unsaved, "it was never opened", true);
 }
-
-struct ack {
-	struct manager *manager;
-	uint64_t instance; /* the link may be gone when the commit is through */
-	char session[LIMIT_SESSION_ID + 1];
-	uint32_t stream;
-};
-
-static void on_committed(void *arg, int code)
-{
-	struct ack *ack = arg;
-	struct lease *lease = lease_find(ack->manager, span_str(ack->session));
-	const struct msg_session_saved saved = {.code = (uint64_t)(code < 0 ? -code : code)};
-
-	if (lease && lease->instance == ack->instance && lease->worker) {
-		link_post(lease->worker, MSG_SESSION_SAVED, ack->stream, &saved);
-		if (code == 0)
-			lease->fresh = false;
-	}
-	free(ack);
-}
-
-static int64_t opened_s(struct manager *manager, const struct lease *lease)
-{
-	struct session_record record;
-
-	if (!lease->fresh && records_get(manager->records, span_str(lease->session), &record, NULL) == 0)
-		return record.opened_s;
-	return clock_wall_s();
-}
-
-static int store_state(struct manager *manager, struct lease *lease, const struct message *msg)
-{
-	const struct msg_session_state *fields = msg->fields;
-	const struct session_record record = {
-		.epoch = lease->epoch,
-		.next_event = fields->next_event,
-		.opened_s = opened_s(manager, lease),
-		.saved_s = clock_wall_s(),
-		.principal = span_str(lease->principal),
-		.state = msg->payload,
-	};
-	struct ack *ack = calloc(1, sizeof(*ack));
-	int r;
-
-	if (!ack)
-		return -ERR_NO_MEMORY;
-	*ack = (struct ack){.manager = manager, .instance = lease->instance, .stream = msg->stream};
-	snprintf(ack->session, sizeof(ack->session), "%s", lease->session);
-	r = records_put(manager->records, span_str(lease->session), &record, on_committed, ack);
-	if (r < 0)
-		free(ack);
-	manager_flush_soon(manager);
-	return r;
-}
-
-static void on_state(struct link *link, const struct message *msg, void *arg)
-{
-	struct manager *manager = manager_of(arg);
-	const struct msg_session_state *fields = msg->fields;
-	struct lease *lease = link_user(link);
-	struct msg_session_saved refused = {.code = ERR_FORBIDDEN};
-	int r = -ERR_FORBIDDEN;
-
-	if (is_current(lease, fields->session, fields->epoch))
-		r = store_state(manager, lease, msg);
-	if (r < 0) {
-		refused.code = (uint64_t)-r;
-		link_post(link, MSG_SESSION_SAVED, msg->stream, &refused);
-	}
-}
-
-static void on_events(struct link *link, const struct message *msg, void *arg)
-{
-	struct manager *manager = manager_of(arg);
-	const struct msg_session_events *fields = msg->fields;
-	struct lease *lease = link_user(link);
-
-	if (!is_current(lease, fields->session, fields->epoch))
-		return;
-	if (records_put_events(manager->records, fields->session, msg->payload, (uint64_t)manager->config->session_max_events) < 0)
-		log_warn("session.events_refused", "the events of a session could not be kept");
-	manager_flush_soon(manager);
-}
-
-static void on_close(struct link *link, const struct message *msg, void *arg)
-{
-	const struct msg_session_close *fields = msg->fields;
-	struct lease *lease = link_user(link);
-	char reason[64];
-
-	if (!is_current(lease, fields->session, fields->epoch))
-		return;
-	snprintf(reason, sizeof(reason), "%.*s", SPAN_ARG(fields->reason));
-	/* the link stays until the worker has ended */
-	lease->worker = NULL;
-	link_set_user(link, NULL);
-	lease_close(manager_of(arg), lease, reason);
-}
-
-static void on_worker_closed(struct link *link, int code, const char *why, void *arg)
-{
-	struct manager *manager = manager_of(arg);
-	struct lease *lease = link_user(link);
-
-	if (code != -ERR_CLOSED)
-		log_warn("link.failed", why, KV_STR("peer", "worker"));
-	if (!pool_lost(manager, link) && lease)
-		lease_lost(manager, lease);
-	link_free(link);
-}
-
-void manager_worker_accepted(struct process *process, struct link *link)
-{
-	(void)process;
-	link_set_user(link, NULL);
-}
-
-const struct link_handlers manager_worker_handlers = {
-	.on =
-		{
-			[MSG_LEASE_TAKEN] = on_taken,
-			[MSG_SESSION_STATE] = on_state,
-			[MSG_SESSION_EVENTS] = on_events,
-			[MSG_SESSION_CLOSE] = on_close,
-		},
-	.closed = on_worker_closed,
-};

@@ -3,109 +3,112 @@
 #include "log.h"
 #include "manager.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Asked for at once: the zygote makes them one by one anyway. */
 #define WANTED_MAX 64u
-#define RETRY_MS 50u
+/* Pause after the root could not give one: doubled each time. */
+#define PAUSE_FIRST_MS 50u
+#define PAUSE_MAX_MS 1000u
+/* The root answers each WORKER_WANT, if only after its start timeout. */
+#define ANSWER_MS 30000u
 
 static void serve(struct manager *manager)
 {
-	while (manager->needy && manager->warm) {
-		struct lease *lease = manager->needy;
-		struct warm *warm = manager->warm;
-
-		manager->needy = lease->next_needy;
-		if (!manager->needy)
-			manager->needy_end = &manager->needy;
-		lease->next_needy = NULL;
-		manager->warm = warm->next;
-		manager->n_warm--;
-		lease_offer(manager, lease, warm->instance, warm->link);
-		free(warm);
-	}
+	while (manager->needy && manager->warm)
+		lease_offer(manager, manager->needy, manager->warm);
 }
 
-static unsigned count_needy(const struct manager *manager)
+/* Processes that count against worker.max. */
+static unsigned alive(const struct manager *manager)
 {
-	const struct lease *lease;
-	unsigned n = 0;
-
-	for (lease = manager->needy; lease && n < WANTED_MAX; lease = lease->next_needy)
-		n++;
-	return n;
+	return HASH_COUNT(manager->workers) + manager->wanted;
 }
 
-void pool_fill(struct manager *manager)
+bool pool_is_exhausted(const struct manager *manager)
 {
-	unsigned target = (unsigned)manager->config->worker_warm + count_needy(manager);
+	return manager->n_warm + manager->n_linking + manager->wanted + manager->n_ending == 0 &&
+	       alive(manager) >= (unsigned)manager->config->worker_max;
+}
 
-	if (process_stopping(manager->process) || clock_ms() < manager->retry_ms)
+static void refuse_all(struct manager *manager)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_TOO_MANY, "worker.max (%lld) session workers are in use: try again later",
+		(long long)manager->config->worker_max);
+	while (manager->needy)
+		lease_refuse(manager, manager->needy, ERR_TOO_MANY, err_text(&err));
+}
+
+static void fill(struct manager *manager)
+{
+	struct link *root = process_root(manager->process);
+	unsigned target = (unsigned)manager->config->worker_warm + manager->n_needy;
+
+	if (clock_ms() < manager->retry_ms)
 		return;
-	while (manager->n_warm + manager->wanted < target && manager->wanted < WANTED_MAX) {
-		if (link_post(process_root(manager->process), MSG_WORKER_WANT, link_stream(process_root(manager->process)), NULL) <
-			0)
+	while (manager->n_warm + manager->n_linking + manager->wanted < target &&
+		manager->wanted < WANTED_MAX &&
+		alive(manager) < (unsigned)manager->config->worker_max) {
+		if (link_post(root, MSG_WORKER_WANT, link_stream(root), NULL) < 0)
 			return;
-		manager->wanted++;
+		if (manager->wanted++ == 0)
+			manager->wanted_ms = clock_ms();
 	}
 }
 
-void pool_need(struct manager *manager, struct lease *lease)
+void pool_turn(struct manager *manager)
 {
-	lease->state = LEASE_WAITING;
-	lease->next_needy = NULL;
-	if (!manager->needy)
-		manager->needy_end = &manager->needy;
-	*manager->needy_end = lease;
-	manager->needy_end = &lease->next_needy;
+	if (process_stopping(manager->process))
+		return;
 	serve(manager);
-	pool_fill(manager);
-	manager_tick_soon(manager);
+	if (manager->needy && pool_is_exhausted(manager))
+		refuse_all(manager);
+	fill(manager);
 }
 
-void pool_forget(struct manager *manager, struct lease *lease)
+void pool_tick(struct manager *manager, uint64_t now_ms)
 {
-	struct lease **place = &manager->needy;
-
-	while (*place && *place != lease)
-		place = &(*place)->next_needy;
-	if (!*place)
-		return;
-	*place = lease->next_needy;
-	if (!*place)
-		manager->needy_end = place;
-	lease->next_needy = NULL;
+	if (manager->wanted > 0 && now_ms - manager->wanted_ms >= ANSWER_MS) {
+		log_error("worker.no_answer",
+			"the root does not answer: workers are asked for anew",
+			KV_INT("wanted", manager->wanted));
+		manager->wanted = 0;
+	}
+	pool_turn(manager);
 }
 
 static void on_link(struct process *process, struct link *link, const struct err *err, void *arg)
 {
 	struct manager *manager = manager_of(process);
-	struct warm *warm = arg;
+	struct worker *worker = arg;
 
-	manager->wanted--;
 	if (!link) {
-		log_debug("worker.no_link", err_text(err));
-		free(warm);
+		/* it has died; if not, nobody would ever use it */
+		log_debug("worker.no_link", err_text(err), KV_INT("instance", worker->instance));
+		worker_kill(worker);
+		worker_free(worker);
 		manager_tick_soon(manager);
 		return;
 	}
-	link_set_user(link, NULL);
-	warm->link = link;
-	warm->next = manager->warm;
-	manager->warm = warm;
-	manager->n_warm++;
-	serve(manager);
-	pool_fill(manager);
+	worker->link = link;
+	link_set_user(link, worker);
+	worker_set_state(worker, WORKER_WARM);
+	pool_turn(manager);
 }
 
-/* Nobody can be given a worker: who waits is told why, rather than left waiting. */
-static void refuse_needy(struct manager *manager, struct span detail)
+/* The root has none to give: who waits goes on waiting, up to WAIT_MS. */
+static void on_refused(struct manager *manager, struct span detail)
 {
-	struct err err = {0};
-
-	err_set(&err, ERR_BUSY, "no session worker: %.*s", SPAN_ARG(detail));
-	log_warn("worker.none", err_text(&err));
-	manager->retry_ms = clock_ms() + RETRY_MS;
+	if (manager->retry_pause == 0)
+		log_warn("worker.none", "no session worker can be had", KV_SPAN("detail", detail));
+	snprintf(manager->refusal, sizeof(manager->refusal), "%.*s", SPAN_ARG(detail));
+	manager->retry_pause = manager->retry_pause ? manager->retry_pause * 2 : PAUSE_FIRST_MS;
+	if (manager->retry_pause > PAUSE_MAX_MS)
+		manager->retry_pause = PAUSE_MAX_MS;
+	manager->retry_ms = clock_ms() + manager->retry_pause;
 	manager_tick_soon(manager);
 }
 
@@ -114,47 +117,23 @@ void pool_on_given(struct link *root, const struct message *msg, void *arg)
 	struct manager *manager = manager_of(arg);
 	const struct msg_worker_given *given = msg->fields;
 	const struct msg_worker_kill kill = {.instance = given->instance};
-	struct warm *warm = given->instance ? calloc(1, sizeof(*warm)) : NULL;
+	struct worker *worker;
 
-	if (!given->instance) {
-		manager->wanted -= manager->wanted > 0;
-		refuse_needy(manager, given->detail);
-		return;
-	}
-	if (warm)
-		warm->instance = given->instance;
-	if (warm && process_open_link(arg, ROLE_WORKER, "", given->instance, on_link, warm) == 0)
-		return;
-	free(warm);
 	manager->wanted -= manager->wanted > 0;
-	link_post(root, MSG_WORKER_KILL, 0, &kill);
-}
-
-bool pool_lost(struct manager *manager, const struct link *link)
-{
-	struct warm **place = &manager->warm;
-	struct warm *warm;
-
-	while (*place && (*place)->link != link)
-		place = &(*place)->next;
-	warm = *place;
-	if (!warm)
-		return false;
-	*place = warm->next;
-	manager->n_warm--;
-	free(warm);
-	pool_fill(manager);
-	return true;
-}
-
-void pool_free(struct manager *manager)
-{
-	struct warm *warm = manager->warm, *next;
-
-	for (; warm; warm = next) {
-		next = warm->next;
-		link_free(warm->link);
-		free(warm);
+	manager->wanted_ms = clock_ms();
+	if (!given->instance) {
+		on_refused(manager, given->detail);
+		return;
 	}
-	manager->warm = NULL;
+	manager->retry_pause = 0;
+	manager->retry_ms = 0;
+	manager->refusal[0] = '\0';
+	worker = worker_new(manager, given->instance);
+	if (worker &&
+		process_open_link(arg, ROLE_WORKER, "", given->instance, on_link, worker) == 0)
+		return;
+	if (worker)
+		worker_free(worker);
+	link_post(root, MSG_WORKER_KILL, 0, &kill);
+	manager_tick_soon(manager);
 }

@@ -9,6 +9,9 @@
 
 #define REPLY_MAX (16u * 1024 * 1024)
 #define ROWS_MAX 10000u
+/* One row and the end: a principal may be escaped to six times its length. */
+#define ROW_SPARE 4096u
+#define CLIENT_MAX 1024u
 
 struct listing {
 	struct manager *manager;
@@ -22,46 +25,76 @@ static void write_tag(struct span session, char tag[9])
 	snprintf(tag, 9, "%08x", (unsigned)hash64(session.p, session.len, 0));
 }
 
+/* A string of the worker's JSON as it is; what is none is left out. */
+static void write_token(struct buf *out, struct span token)
+{
+	if (json_type(token) != JSON_STRING || json_check(token, 1, NULL) < 0)
+		token = SPAN_LIT("\"\"");
+	buf_append_span(out, token);
+}
+
+static const char *state_word(const struct lease *lease)
+{
+	return lease && lease->state == LEASE_LIVE ? "live" : "idle";
+}
+
+static uint64_t instance_of(const struct lease *lease)
+{
+	return lease && lease->worker ? lease->worker->instance : 0;
+}
+
+/* False: there is no room for another row. */
+static bool begin_row(struct listing *listing, struct span session, struct span principal)
+{
+	char tag[9];
+
+	if (listing->rows == ROWS_MAX || listing->out->len + ROW_SPARE > REPLY_MAX)
+		return false;
+	write_tag(session, tag);
+	buf_printf(listing->out, "%s{\"session\":\"%s\",\"principal\":", listing->rows++ ? "," : "",
+		tag);
+	json_write_string(listing->out, principal);
+	return true;
+}
+
 static bool write_row(void *arg, struct span session, const struct session_record *record)
 {
 	struct listing *listing = arg;
 	const struct lease *lease = lease_find(listing->manager, session);
 	struct span info = json_object_get(record->state, SPAN_LIT("clientInfo"));
-	struct span client = json_object_get(info, SPAN_LIT("name"));
-	struct span version = json_object_get(record->state, SPAN_LIT("version"));
-	char tag[9];
+	struct span name = json_object_get(info, SPAN_LIT("name"));
 
-	write_tag(session, tag);
-	buf_printf(listing->out, "%s{\"session\":\"%s\",\"principal\":", listing->rows ? "," : "", tag);
-	json_write_string(listing->out, record->principal);
-	buf_printf(listing->out, ",\"era\":\"legacy\",\"state\":\"%s\",\"worker\":%llu,\"epoch\":%llu,\"age_s\":%lld,\"version\":",
-		lease && lease->state == LEASE_LIVE ? "live" : "idle", (unsigned long long)(lease ? lease->instance : 0),
-		(unsigned long long)record->epoch, (long long)(clock_wall_s() - record->opened_s));
-	buf_append_span(listing->out, version.len ? version : SPAN_LIT("\"\""));
+	if (!begin_row(listing, session, record->principal))
+		return false;
+	buf_printf(listing->out,
+		",\"era\":\"legacy\",\"state\":\"%s\",\"worker\":%llu,\"epoch\":%llu,\"age_s\":%"
+		"lld,"
+		"\"version\":",
+		state_word(lease), (unsigned long long)instance_of(lease),
+		(unsigned long long)(lease ? lease->epoch : record->epoch),
+		(long long)(clock_wall_s() - record->opened_s));
+	write_token(listing->out, json_object_get(record->state, SPAN_LIT("version")));
 	buf_append_str(listing->out, ",\"client\":");
-	buf_append_span(listing->out, client.len ? client : SPAN_LIT("\"\""));
+	write_token(listing->out, name.len <= CLIENT_MAX ? name : SPAN_NONE);
 	buf_append_char(listing->out, '}');
-	return ++listing->rows < ROWS_MAX;
+	return true;
 }
 
 static void write_sessionless(struct listing *listing)
 {
-	struct lease *lease;
+	const struct lease *lease;
 
 	for (lease = listing->manager->leases; lease; lease = lease->hh.next) {
-		char tag[9];
-
 		if (lease->era != MCP_MODERN)
 			continue;
-		write_tag(span_str(lease->session), tag);
-		buf_printf(listing->out, "%s{\"session\":\"%s\",\"principal\":", listing->rows ? "," : "", tag);
-		json_write_string(listing->out, span_str(lease->principal));
+		if (!begin_row(listing, span_str(lease->session), span_str(lease->principal)))
+			return;
 		buf_printf(listing->out,
-			",\"era\":\"modern\",\"state\":\"live\",\"worker\":%llu,\"epoch\":%llu,\"age_s\":%llu,\"version\":\"\","
-			"\"client\":\"\"}",
-			(unsigned long long)lease->instance, (unsigned long long)lease->epoch,
-			(unsigned long long)((clock_ms() - lease->since_ms) / 1000));
-		listing->rows++;
+			",\"era\":\"modern\",\"state\":\"%s\",\"worker\":%llu,\"epoch\":%llu,"
+			"\"age_s\":%lld,\"version\":\"\",\"client\":\"\"}",
+			state_word(lease), (unsigned long long)instance_of(lease),
+			(unsigned long long)lease->epoch,
+			(long long)(clock_wall_s() - lease->opened_s));
 	}
 }
 
@@ -69,17 +102,17 @@ static void write_sessions(struct manager *manager, struct buf *out)
 {
 	struct listing listing = {.manager = manager, .out = out};
 
-	records_flush(manager->records);
+	manager_flush(manager);
 	buf_append_str(out, "{\"sessions\":[");
-	records_visit(manager->records, write_row, &listing);
+	records_visit(manager->records, SPAN_NONE, write_row, &listing);
 	write_sessionless(&listing);
-	buf_printf(out, "],\"count\":%llu,\"warm_workers\":%u}", (unsigned long long)records_count(manager->records),
-		manager->n_warm);
+	buf_printf(out, "],\"count\":%llu,\"warm_workers\":%u}",
+		(unsigned long long)records_count(manager->records), manager->n_warm);
 }
 
 static void write_metrics(struct manager *manager, struct buf *out)
 {
-	struct lease *lease;
+	const struct lease *lease;
 	unsigned live = 0, sessionless = 0;
 	uint64_t all = records_count(manager->records);
 
@@ -104,8 +137,8 @@ static const struct {
 void manager_on_query(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_query *query = msg->fields;
-	struct msg_query_reply reply = {
-		.code = ERR_NOT_FOUND, .detail = SPAN_LIT("the session manager does not know this question")};
+	struct msg_query_reply reply = {.code = ERR_NOT_FOUND,
+		.detail = SPAN_LIT("the session manager does not know this question")};
 	struct buf out;
 
 	buf_init(&out, REPLY_MAX);
@@ -121,8 +154,9 @@ void manager_on_query(struct link *link, const struct message *msg, void *arg)
 
 struct wanted {
 	struct span tag;
+	unsigned matches;
 	char session[LIMIT_SESSION_ID + 1];
-	char principal[128];
+	char principal[PRINCIPAL_SIZE];
 	uint64_t epoch;
 };
 
@@ -134,48 +168,46 @@ static bool match(void *arg, struct span session, const struct session_record *r
 	write_tag(session, tag);
 	if (!span_is(wanted->tag, tag))
 		return true;
+	wanted->matches++;
 	snprintf(wanted->session, sizeof(wanted->session), "%.*s", SPAN_ARG(session));
 	snprintf(wanted->principal, sizeof(wanted->principal), "%.*s", SPAN_ARG(record->principal));
 	wanted->epoch = record->epoch;
-	return false;
+	return wanted->matches < 2;
 }
 
 /* "close", payload: the short name of a session as the listing shows it. */
-static int close_session(struct manager *manager, struct span tag)
+static int close_session(struct manager *manager, struct span tag, struct err *err)
 {
-	const struct msg_session_close fields = {.reason = SPAN_LIT("closed by an operator")};
 	struct wanted wanted = {.tag = tag};
 	struct lease *lease;
 
-	records_flush(manager->records);
-	records_visit(manager->records, match, &wanted);
-	if (!wanted.session[0])
-		return -ERR_NOT_FOUND;
+	manager_flush(manager);
+	records_visit(manager->records, SPAN_NONE, match, &wanted);
+	if (wanted.matches == 0)
+		return err_set(
+			err, ERR_NOT_FOUND, "no session of that name: see gatehouse sessions");
+	if (wanted.matches > 1)
+		return err_set(err, ERR_EXISTS, "two sessions have this short name by chance");
 	lease = lease_find(manager, span_str(wanted.session));
 	if (!lease)
-		lease = lease_new(manager, span_str(wanted.session), span_str(wanted.principal), MCP_LEGACY, wanted.epoch);
+		lease = lease_new(manager, span_str(wanted.session), span_str(wanted.principal),
+			MCP_LEGACY, wanted.epoch);
 	if (!lease)
-		return -ERR_NO_MEMORY;
-	if (lease->worker) {
-		link_post(lease->worker, MSG_SESSION_CLOSE, 0, &fields);
-		link_set_user(lease->worker, NULL);
-		lease->worker = NULL;
-	}
-	lease_close(manager, lease, "closed by an operator");
+		return err_set(err, ERR_NO_MEMORY, "no memory to close a session");
+	lease_close(manager, lease, "closed by an operator", true);
 	return 0;
 }
 
 void manager_on_command(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_command *command = msg->fields;
-	struct msg_query_reply reply = {
-		.code = ERR_NOT_FOUND, .detail = SPAN_LIT("the session manager does not know this command")};
-	int r;
+	struct msg_query_reply reply = {.code = ERR_NOT_FOUND,
+		.detail = SPAN_LIT("the session manager does not know this command")};
+	struct err err = {0};
 
 	if (span_is(command->what, "close")) {
-		r = close_session(manager_of(arg), msg->payload);
-		reply.code = (uint64_t)-r;
-		reply.detail = r < 0 ? SPAN_LIT("no session of that name: see gatehouse sessions") : SPAN_LIT("closed");
+		reply.code = (uint64_t)-close_session(manager_of(arg), msg->payload, &err);
+		reply.detail = reply.code ? span_str(err_text(&err)) : SPAN_LIT("closed");
 	}
 	link_post(link, MSG_QUERY_REPLY, msg->stream, &reply);
 }
