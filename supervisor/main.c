@@ -32,16 +32,19 @@ static int parse_options(int argc, char **argv, struct node_options *ret)
 {
 	static const struct option known[] = {{"config", required_argument, NULL, 'c'},
 		{"listen", required_argument, NULL, 'l'}, {"state", required_argument, NULL, 'd'},
-		{"socket", required_argument, NULL, 's'}, {NULL, 0, NULL, 0}};
+		{"socket", required_argument, NULL, 's'},
+		{"private", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:l:d:s:", known, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "c:l:d:s:p", known, NULL)) != -1) {
 		if (c == 'c')
 			ret->config = optarg;
 		else if (c == 'd')
 			ret->state = optarg;
 		else if (c == 's')
 			ret->socket = optarg;
+		else if (c == 'p')
+			ret->private = true;
 		else if (c == 'l' && ret->n_listen < NODE_LISTEN_OPTIONS_MAX)
 			ret->listen[ret->n_listen++] = optarg;
 		else
@@ -60,6 +63,8 @@ int node_apply_options(const struct node_options *options, struct config *config
 		config->state = (struct config_text){.p = options->state};
 	if (options->socket)
 		config->admin_socket = (struct config_text){.p = options->socket};
+	if (options->private)
+		config->admin_http = (struct config_text){.p = ""};
 	return r;
 }
 

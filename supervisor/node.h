@@ -37,6 +37,7 @@ struct node_options {
 	unsigned n_listen;
 	const char *state;  /* NULL: not given */
 	const char *socket; /* NULL: not given */
+	bool private;       /* no metrics port: there may be several such nodes of one configuration */
 };
 
 struct node {
