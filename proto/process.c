@@ -187,6 +187,10 @@ static void on_start(struct link *root, const struct message *msg, void *arg)
 	int r;
 
 	(void)root;
+	if (start->log_level)
+		log_set_level((enum log_level)(start->log_level - 1));
+	if (start->log_format)
+		log_set_format((enum log_format)(start->log_format - 1));
 	process->instance = start->instance;
 	snprintf(process->name, sizeof(process->name), "%.*s", SPAN_ARG(start->name));
 	process->state_dir =
@@ -337,6 +341,8 @@ int process_main(const struct process_role *role)
 			role_program(role->role));
 		return EXIT_FAILURE;
 	}
+	/* from a terminal it goes to the whole group: the root ends the others in order */
+	signal(SIGINT, SIG_IGN);
 	tie_to_root(root);
 	return process_run(role, PROCESS_ROOT_FD);
 }
@@ -352,7 +358,8 @@ void process_exit(struct process *process, int status, const char *reason)
 
 	if (status == EXIT_STATUS_SHUTDOWN && reason)
 		link_post(process->root, MSG_EXIT_REASON, 0, &why);
-	link_flush(process->root);
+	if (process->root)
+		link_flush(process->root);
 	process->status = status;
 	event_base_loopbreak(process->base);
 }
@@ -362,6 +369,9 @@ void process_abandon(struct process *process)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* a copy of the parent's epoll descriptor would watch the parent's sockets */
 	event_reinit(process->base);
+	/* neither what the parent had yet to say nor what it had yet to hear is for the child */
+	link_free(process->root);
+	process->root = NULL;
 	event_base_loopbreak(process->base);
 	/* what the parent has yet to write there is for the parent to write */
 	link_free(process->root);

@@ -3,6 +3,7 @@
 #include "log.h"
 #include "process.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -15,10 +16,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* For a process without its link to end by itself. */
+#define LET_GO_MS 1000
+
 void children_init(
 	struct children *all, struct event_base *base, const struct child_ops *ops, void *arg)
 {
-	/* the policy numbers its own children from 1: keepers, which it does not know, stay clear of those */
+	/* the policy numbers its own children from 1: keepers, which it does not know, stay clear
+	 * of those */
 	*all = (struct children){
 		.base = base, .ops = ops, .arg = arg, .next_instance = CHILD_INSTANCE_FIRST};
 }
@@ -31,15 +36,34 @@ struct child *children_find(struct children *all, uint64_t instance)
 	return child;
 }
 
+bool role_is_named(enum role role)
+{
+	return role == ROLE_UPSTREAM || role == ROLE_GATEWAY;
+}
+
+#define NAME_KEY_LEN (sizeof(enum role) + LIMIT_SERVER_NAME + 1)
+
+static_assert(offsetof(struct child, name) == offsetof(struct child, role) + sizeof(enum role),
+	"role and name are one key");
+
+static struct child *find_by_name(struct children *all, enum role role, const char *name)
+{
+	struct child key = {.role = role}, *child;
+
+	snprintf(key.name, sizeof(key.name), "%s", name);
+	HASH_FIND(hh_name, all->by_name, &key.role, NAME_KEY_LEN, child);
+	return child;
+}
+
 struct child *children_find_named(struct children *all, enum role role, const char *name)
 {
-	struct child *child;
+	struct child *child = NULL;
 
-	for (child = all->by_instance; child; child = child->hh.next)
-		if (child->role == role && child->state == CHILD_RUNNING &&
-			(role_is_singleton(role) || strcmp(child->name, name) == 0))
-			return child;
-	return NULL;
+	if (role_is_singleton(role))
+		child = all->singletons[role];
+	else if (role_is_named(role))
+		child = find_by_name(all, role, name);
+	return child && child->state == CHILD_RUNNING ? child : NULL;
 }
 
 uint64_t children_next_instance(struct children *all)
@@ -59,14 +83,54 @@ void child_describe_exit(int code, int status, char *text, size_t size)
  * ---------------------------------------------------------------------------------------------------
  */
 
+static void index_add(struct children *all, struct child *child)
+{
+	HASH_ADD(hh, all->by_instance, instance, sizeof(child->instance), child);
+	all->total++;
+	all->of_role[child->role]++;
+	if (role_is_singleton(child->role)) {
+		all->singletons[child->role] = child;
+	} else if (role_is_named(child->role)) {
+		struct child *former = find_by_name(all, child->role, child->name);
+
+		if (former)
+			HASH_DELETE(hh_name, all->by_name, former);
+		HASH_ADD(hh_name, all->by_name, role, NAME_KEY_LEN, child);
+	}
+}
+
+static void index_remove(struct children *all, struct child *child)
+{
+	if (all->cursor == child)
+		all->cursor = child->hh.next;
+	HASH_DEL(all->by_instance, child);
+	all->total--;
+	all->of_role[child->role]--;
+	if (child->pid > 0)
+		HASH_DELETE(hh_pid, all->by_pid, child);
+	if (all->singletons[child->role] == child)
+		all->singletons[child->role] = NULL;
+	if (role_is_named(child->role) && find_by_name(all, child->role, child->name) == child)
+		HASH_DELETE(hh_name, all->by_name, child);
+}
+
+static void set_made(struct child *child, pid_t pid, int pidfd)
+{
+	child->pid = pid;
+	child->pidfd = pidfd;
+	child->state = CHILD_STARTING;
+	child->all->asked--;
+	HASH_ADD(hh_pid, child->all->by_pid, pid, sizeof(child->pid), child);
+}
+
 static void child_free(struct child *child)
 {
 	struct children *all = child->all;
 
 	if (child->state == CHILD_ASKED)
 		all->asked--;
-	HASH_DEL(all->by_instance, child);
-	all->total--;
+	index_remove(all, child);
+	free(child->reason);
 	if (child->died)
 		event_free(child->died);
 	if (child->late)
@@ -90,7 +154,8 @@ static void on_died(evutil_socket_t fd, short what, void *arg)
 	siginfo_t info = {0};
 
 	(void)what;
-	/* ECHILD: it is reaped already, by nobody we know; without a pid it has not exited after all */
+	/* ECHILD: it is reaped already, by nobody we know; without a pid it has not exited after
+	 * all */
 	if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) < 0) {
 		if (errno != ECHILD)
 			return;
@@ -148,8 +213,7 @@ static int child_new(struct children *all, enum role role, const char *name, uin
 		free(child);
 		return r;
 	}
-	HASH_ADD(hh, all->by_instance, instance, sizeof(child->instance), child);
-	all->total++;
+	index_add(all, child);
 	all->asked++;
 	*ret_theirs = pair[1];
 	*ret = child;
@@ -162,8 +226,10 @@ static _Noreturn void become(const char *path, enum role role, int link_fd)
 {
 	sigset_t none;
 	char *argv[] = {(char *)(uintptr_t)role_program(role), NULL};
+	struct err err = {0};
 
-	/* what a terminal or a service manager sends to the whole group is for the root, which ends the others in order */
+	/* what a terminal or a service manager sends to the whole group is for the root, which ends
+	 * the others in order */
 	setpgid(0, 0);
 	if (link_fd == PROCESS_ROOT_FD)
 		fcntl(link_fd, F_SETFD, 0);
@@ -175,6 +241,8 @@ static _Noreturn void become(const char *path, enum role role, int link_fd)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execv(path, argv);
+	err_set_errno(&err, "cannot execute %s", path);
+	log_error("process.start_failed", err_text(&err));
 	_exit(127);
 }
 
@@ -194,7 +262,8 @@ int child_spawn(struct children *all, enum role role, const char *name, uint64_t
 {
 	char path[4096];
 	struct child *child;
-	int theirs, r;
+	int theirs, pidfd = -1, r;
+	pid_t pid;
 
 	snprintf(path, sizeof(path), "%s/%s", programs, role_program(role));
 	if (access(path, X_OK) < 0)
@@ -202,18 +271,16 @@ int child_spawn(struct children *all, enum role role, const char *name, uint64_t
 	r = child_new(all, role, name, instance, &theirs, &child, err);
 	if (r < 0)
 		return r;
-	child->pid = fork_with_pidfd(&child->pidfd);
-	if (child->pid == 0)
+	pid = fork_with_pidfd(&pidfd);
+	if (pid == 0)
 		become(path, role, theirs);
 	close(theirs);
-	if (child->pid < 0) {
+	if (pid < 0) {
 		r = err_set_errno(err, "cannot fork %s %s", role_name(role), name);
-		child->pidfd = -1;
 		child_free(child);
 		return r;
 	}
-	child->state = CHILD_STARTING;
-	all->asked--;
+	set_made(child, pid, pidfd);
 	r = watch(child, err);
 	if (r < 0) {
 		child_kill(child);
@@ -241,10 +308,7 @@ int child_made(struct child *child, pid_t pid, int pidfd, struct err *err)
 		return err_set(
 			err, ERR_PROTOCOL, "process %d is not a child of the root", (int)pid);
 	}
-	child->pid = pid;
-	child->pidfd = pidfd;
-	child->state = CHILD_STARTING;
-	child->all->asked--;
+	set_made(child, pid, pidfd);
 	return watch(child, err);
 }
 
@@ -284,17 +348,28 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 	child_kill(arg);
 }
 
-void child_let_go(struct child *child)
+void child_kill_later(struct child *child, uint32_t ms)
 {
-	const struct timeval tv = {1, 0};
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
 
-	link_free(child->link);
-	child->link = NULL;
 	if (child->state == CHILD_ASKED || child->late)
 		return;
 	child->late = evtimer_new(child->all->base, on_late, child);
 	if (!child->late || event_add(child->late, &tv) < 0)
 		child_kill(child);
+}
+
+void child_let_go(struct child *child)
+{
+	link_free(child->link);
+	child->link = NULL;
+	child_kill_later(child, LET_GO_MS);
+}
+
+void child_set_reason(struct child *child, struct span reason)
+{
+	free(child->reason);
+	child->reason = reason.len ? strndup(reason.p, reason.len) : NULL;
 }
 
 /* --- orphans
@@ -305,10 +380,8 @@ static bool is_child(const struct children *all, pid_t pid)
 {
 	const struct child *child;
 
-	for (child = all->by_instance; child; child = child->hh.next)
-		if (child->pid == pid)
-			return true;
-	return false;
+	HASH_FIND(hh_pid, all->by_pid, &pid, sizeof(pid), child);
+	return child != NULL;
 }
 
 unsigned children_kill_orphans(struct children *all)
@@ -316,7 +389,7 @@ unsigned children_kill_orphans(struct children *all)
 	char path[64];
 	unsigned left = 0;
 	FILE *list;
-	int pid;
+	pid_t pid;
 
 	/* a process made for us a moment ago is no orphan, though its pid is not told yet */
 	if (all->asked > 0)

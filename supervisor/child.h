@@ -24,6 +24,7 @@ struct children;
 
 struct child {
 	uint64_t instance;
+	/* one after the other, without a gap: the key of children.by_name */
 	enum role role;
 	char name[LIMIT_SERVER_NAME + 1];
 	char label[LIMIT_SERVER_NAME + 1]; /* what it works for, for people: a session's short name */
@@ -37,11 +38,19 @@ struct child {
 	bool said_ready;
 	bool handed;        /* a worker: given to the session manager */
 	pid_t server_pid;   /* a keeper: its server's */
-	char reason[128];   /* what it said before it left (EXIT_REASON) */
+	uint32_t stop_ms;   /* how long it may take to stop; told to it */
+	unsigned unanswered; /* PINGs in a row */
+	uint64_t catalogue; /* the newest it was sent: node.catalogues then; 0: none */
+	char *reason;       /* what it said before it left (EXIT_REASON); NULL: nothing */
+	uint64_t measured_ms; /* when these were read from /proc; 0: never */
+	long long rss_bytes;
+	unsigned long long cpu_ticks;
 	struct event *died; /* the pidfd's */
 	struct event *late; /* when it is killed if it has not ended by itself */
 	struct children *all;
 	UT_hash_handle hh;
+	UT_hash_handle hh_name;
+	UT_hash_handle hh_pid;
 };
 
 struct child_ops {
@@ -55,16 +64,23 @@ struct children {
 	struct event_base *base;
 	const struct child_ops *ops;
 	void *arg;
-	struct child *by_instance;
-	unsigned asked;  /* in state ASKED */
+	struct child *by_instance;         /* all, oldest first */
+	struct child *by_pid;              /* those that are made */
+	struct child *by_name;             /* upstream workers and gateways */
+	struct child *singletons[ROLE_MAX];
+	struct child *cursor;              /* of whoever walks by_instance in several turns; NULL: at the end */
+	unsigned asked;                    /* in state ASKED */
 	unsigned total;
+	unsigned of_role[ROLE_MAX];
 	uint64_t next_instance;
 };
 
 void children_init(struct children *all, struct event_base *base, const struct child_ops *ops, void *arg);
 struct child *children_find(struct children *all, uint64_t instance);
-/* The one running child of a singleton role, or the child of that role and name; NULL if none. */
+/* The running child of a singleton role, or the running upstream worker or gateway of that name; NULL if none. */
 struct child *children_find_named(struct children *all, enum role role, const char *name);
+/* Does name tell the children of this role apart? */
+bool role_is_named(enum role role);
 /*
  * A number for a child that the policy does not know (it numbers its own, from 1): still exact as a JSON number.
  */
@@ -91,6 +107,10 @@ void child_failed(struct child *child);
 /* Tell the child to stop, by message if its link is open, else by SIGTERM. */
 void child_stop(struct child *child, uint32_t deadline_ms);
 void child_kill(struct child *child);
+/* Kill it if it is still there after ms. */
+void child_kill_later(struct child *child, uint32_t ms);
+/* Keep what it said about its end. */
+void child_set_reason(struct child *child, struct span reason);
 /*
  * Close its link, on which a process ends by itself (a keeper with all its server left behind), and kill it if it still is
  * there after a second.

@@ -11,6 +11,9 @@
 #include <unistd.h>
 
 #define REPLY_MAX (16u * 1024 * 1024)
+/* Processes whose figures are read for one answer, and how long they are good for another. */
+#define MEASURE_AT_ONCE 1000u
+#define MEASURE_FRESH_MS 1000u
 
 static void reply(
 	struct link *link, uint32_t stream, int code, const char *detail, struct span payload)
@@ -62,12 +65,25 @@ static void measure(pid_t pid, long long *ret_rss, unsigned long long *ret_ticks
 	*ret_ticks = user + kernel;
 }
 
-static void write_process(struct buf *out, const struct child *child)
+/*
+ * With many thousand processes a look at each would keep the root from its work for a good part of
+ * a second: beyond MEASURE_AT_ONCE those are looked at whose figures are old.
+ */
+static void measure_child(struct child *child, unsigned *left)
 {
-	unsigned long long ticks;
-	long long rss;
+	uint64_t now = clock_ms();
 
-	measure(child->pid, &rss, &ticks);
+	if (child->pid == 0 || *left == 0 ||
+		(child->measured_ms && now - child->measured_ms < MEASURE_FRESH_MS))
+		return;
+	(*left)--;
+	child->measured_ms = now;
+	measure(child->pid, &child->rss_bytes, &child->cpu_ticks);
+}
+
+static void write_process(struct buf *out, struct child *child, unsigned *measures)
+{
+	measure_child(child, measures);
 	buf_append_char(out, '{');
 	member(out, "role", role_name(child->role));
 	member(out, "name", child->name);
@@ -79,12 +95,13 @@ static void write_process(struct buf *out, const struct child *child)
 	if (child->server_pid)
 		buf_printf(out, "\"server_pid\":%d,", (int)child->server_pid);
 	buf_printf(out, "\"age_ms\":%llu,\"rss_bytes\":%lld,\"cpu_ms\":%llu}",
-		(unsigned long long)(clock_ms() - child->born_ms), rss,
-		ticks * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
+		(unsigned long long)(clock_ms() - child->born_ms), child->rss_bytes,
+		child->cpu_ticks * 1000 / (unsigned long long)sysconf(_SC_CLK_TCK));
 }
 
 static void write_ps(struct node *node, struct buf *out)
 {
+	unsigned measures = MEASURE_AT_ONCE;
 	struct child *child;
 	struct child self = {.role = ROLE_ROOT,
 		.pid = getpid(),
@@ -92,12 +109,12 @@ static void write_ps(struct node *node, struct buf *out)
 		.born_ms = node->started_ms};
 
 	buf_append_str(out, "{\"processes\":[");
-	write_process(out, &self);
+	write_process(out, &self, &measures);
 	for (child = node->children.by_instance; child; child = child->hh.next) {
 		if (child->state == CHILD_ASKED)
 			continue;
 		buf_append_char(out, ',');
-		write_process(out, child);
+		write_process(out, child, &measures);
 	}
 	buf_append_str(out, "]}");
 }
@@ -199,18 +216,18 @@ static void write_metrics(struct node *node, struct buf *out)
 {
 	unsigned count[ROLE_MAX] = {[ROLE_ROOT] = 1};
 	long long rss[ROLE_MAX] = {0};
-	unsigned long long ticks[ROLE_MAX] = {0}, t;
-	long long bytes;
+	unsigned long long ticks[ROLE_MAX] = {0};
+	unsigned measures = MEASURE_AT_ONCE;
 	struct child *child;
 
 	measure(getpid(), &rss[ROLE_ROOT], &ticks[ROLE_ROOT]);
 	for (child = node->children.by_instance; child; child = child->hh.next) {
 		if (child->pid == 0)
 			continue;
-		measure(child->pid, &bytes, &t);
+		measure_child(child, &measures);
 		count[child->role]++;
-		rss[child->role] += bytes;
-		ticks[child->role] += t;
+		rss[child->role] += child->rss_bytes;
+		ticks[child->role] += child->cpu_ticks;
 	}
 	for (int role = 0; role < ROLE_MAX; role++) {
 		const char *name = role_name((enum role)role);
@@ -293,7 +310,9 @@ static void command_restart(struct node *node, struct link *link, const struct m
 		if (child->role == ROLE_KEEPER || child->state != CHILD_RUNNING ||
 			(!span_is(msg->payload, target) && !span_is(msg->payload, one)))
 			continue;
-		child_stop(child, (uint32_t)node->config->drain_timeout);
+		/* the policy does not know: it has asked nobody to stop */
+		child_stop(child, child->stop_ms);
+		child_kill_later(child, child->stop_ms);
 		n++;
 	}
 	snprintf(text, sizeof(text),
@@ -301,11 +320,21 @@ static void command_restart(struct node *node, struct link *link, const struct m
 	reply(link, msg->stream, n ? 0 : ERR_NOT_FOUND, text, SPAN_NONE);
 }
 
+void node_set_log_level(struct node *node, enum log_level level)
+{
+	const struct msg_log_level fields = {.level = level};
+	struct child *child;
+
+	node->log_level = level;
+	log_set_level(level);
+	for (child = node->children.by_instance; child; child = child->hh.next)
+		if (child->link)
+			link_post(child->link, MSG_LOG_LEVEL, 0, &fields);
+}
+
 static void command_log_level(struct node *node, struct link *link, const struct message *msg)
 {
 	char name[16];
-	struct msg_log_level fields;
-	struct child *child;
 	int level;
 
 	snprintf(name, sizeof(name), "%.*s", SPAN_ARG(msg->payload));
@@ -315,11 +344,7 @@ static void command_log_level(struct node *node, struct link *link, const struct
 			SPAN_NONE);
 		return;
 	}
-	log_set_level((enum log_level)level);
-	fields.level = (uint64_t)level;
-	for (child = node->children.by_instance; child; child = child->hh.next)
-		if (child->link)
-			link_post(child->link, MSG_LOG_LEVEL, 0, &fields);
+	node_set_log_level(node, (enum log_level)level);
 	reply(link, msg->stream, 0, name, SPAN_NONE);
 }
 

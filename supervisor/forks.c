@@ -44,29 +44,53 @@ void node_start_worker(struct node *node, const struct action *action)
 		tree_child_start_failed(node->tree, clock_ms(), action->instance, err_text(&err));
 }
 
+static void want_worker(struct node *node, uint64_t workers, uint32_t stream)
+{
+	struct child *sessions = children_find_named(&node->children, ROLE_SESSIONS, "");
+	struct msg_worker_given none = {0};
+	struct err err = {0};
+	int r;
+
+	if (node->children.of_role[ROLE_WORKER] >= (uint64_t)node->config->worker_max)
+		r = err_set(&err, ERR_TOO_MANY, "worker.max (%lld) session workers are alive",
+			(long long)node->config->worker_max);
+	else
+		r = tree_start_dynamic(node->tree, clock_ms(), workers, stream, NULL, &err);
+	none.detail = span_str(err_text(&err));
+	if (r < 0 && sessions && sessions->link)
+		link_post(sessions->link, MSG_WORKER_GIVEN, stream, &none);
+}
+
+/* The session manager starts before there is a zygote: what it wants by then waits. */
+void node_serve_early_wants(struct node *node)
+{
+	uint64_t workers;
+
+	if (node->n_early_wants == 0)
+		return;
+	workers = tree_find_supervisor(node->tree, "sessions/workers");
+	if (!workers)
+		return;
+	for (unsigned i = 0; i < node->n_early_wants; i++)
+		want_worker(node, workers, node->early_wants[i]);
+	node->n_early_wants = 0;
+}
+
 void node_on_worker_want(struct link *link, const struct message *msg, void *arg)
 {
 	struct node *node = child_node(arg);
 	uint64_t workers = tree_find_supervisor(node->tree, "sessions/workers");
-	struct msg_worker_given none = {0};
-	struct child_counts counts = {0};
-	struct err err = {0};
-	int r;
+	static const struct msg_worker_given none = {.detail = SPAN_LIT("the zygote is not ready")};
 
 	/* nobody new is served any more */
 	if (node->stopping)
 		return;
-	tree_count_children(node->tree, workers, &counts);
-	if (counts.workers >= (size_t)node->config->worker_max)
-		r = err_set(&err, ERR_TOO_MANY, "worker.max (%lld) session workers are alive",
-			(long long)node->config->worker_max);
+	if (workers)
+		want_worker(node, workers, msg->stream);
+	else if (node->n_early_wants < NODE_EARLY_WANTS_MAX)
+		node->early_wants[node->n_early_wants++] = msg->stream;
 	else
-		r = tree_start_dynamic(node->tree, clock_ms(), workers, msg->stream, NULL, &err);
-	if (r < 0) {
-		none.detail = span_str(err_text(&err));
 		link_post(link, MSG_WORKER_GIVEN, msg->stream, &none);
-		return;
-	}
 	node_turn(node);
 }
 
@@ -153,7 +177,7 @@ void node_on_fork_failed(struct link *link, const struct message *msg, void *arg
 	const struct msg_fork_failed *failed = msg->fields;
 	struct node *node = child_node(arg);
 	struct child *child = children_find(&node->children, failed->instance);
-	char reason[256];
+	char reason[ERR_DETAIL_MAX];
 
 	(void)link;
 	if (!child || child->state != CHILD_ASKED)
@@ -231,10 +255,10 @@ void node_on_launched(struct link *link, const struct message *msg, void *arg)
 		fail_asked(node, keeper, err_text(&err));
 		return;
 	}
-	if (!upstream || !upstream->link ||
+	if (!keeper->link || !upstream || !upstream->link ||
 		link_send(upstream->link, MSG_SERVER_SPAWNED, keeper->stream, &spawned, SPAN_NONE,
 			msg->fds + 1) < 0)
-		child_kill(keeper);
+		child_let_go(keeper);
 	else if (keeper->said_ready)
 		node_child_ready(keeper);
 }
@@ -250,7 +274,7 @@ void node_on_server_stop(struct link *link, const struct message *msg, void *arg
 		return;
 	keeper->state = keeper->state == CHILD_ASKED ? CHILD_ASKED : CHILD_STOPPING;
 	if (!keeper->link || link_post(keeper->link, MSG_SERVER_STOP, 0, stop) < 0)
-		child_kill(keeper);
+		child_let_go(keeper);
 }
 
 void node_on_server_pid(struct link *link, const struct message *msg, void *arg)
@@ -268,7 +292,7 @@ void node_on_server_exited(struct link *link, const struct message *msg, void *a
 	struct child *keeper = arg;
 
 	(void)link;
-	snprintf(keeper->reason, sizeof(keeper->reason), "%.*s", SPAN_ARG(exited->reason));
+	child_set_reason(keeper, exited->reason);
 }
 
 /* --- what hangs on a child that is gone
@@ -278,7 +302,7 @@ static void tell_upstream(struct node *node, const struct child *keeper)
 {
 	const struct msg_server_exited exited = {
 		.instance = keeper->instance,
-		.reason = span_str(keeper->reason[0] ? keeper->reason : "its keeper died"),
+		.reason = span_str(keeper->reason ? keeper->reason : "its keeper died"),
 	};
 	struct child *upstream = children_find(&node->children, keeper->parent);
 
@@ -286,28 +310,43 @@ static void tell_upstream(struct node *node, const struct child *keeper)
 		link_post(upstream->link, MSG_SERVER_EXITED, 0, &exited);
 }
 
-void node_release_dependants(struct node *node, const struct child *gone)
+static void release_keepers(struct node *node, const struct child *upstream)
 {
 	struct child *child, *next;
 
-	if (gone->role == ROLE_KEEPER) {
-		tell_upstream(node, gone);
-		/* what a killed keeper left behind comes to us as orphans */
-		event_active(node->orphans, EV_TIMEOUT, 0);
-	}
 	HASH_ITER (hh, node->children.by_instance, child, next) {
-		if (child == gone)
+		if (child->role != ROLE_KEEPER || child->parent != upstream->instance)
 			continue;
-		if (child->role == ROLE_KEEPER && child->parent == gone->instance &&
-			gone->role == ROLE_UPSTREAM) {
-			if (child->state == CHILD_ASKED)
-				child_failed(child);
-			else
-				child_let_go(child);
-		} else if (child->state == CHILD_ASKED &&
-			   (gone->role == ROLE_ZYGOTE || gone->role == ROLE_LAUNCHER) &&
-			   (child->role == ROLE_WORKER) == (gone->role == ROLE_ZYGOTE)) {
-			fail_asked(node, child, "the process that should make it died");
-		}
+		if (child->state == CHILD_ASKED)
+			child_failed(child);
+		else
+			child_let_go(child);
 	}
+}
+
+static void fail_all_asked(struct node *node, const struct child *maker)
+{
+	enum role made = maker->role == ROLE_ZYGOTE ? ROLE_WORKER : ROLE_KEEPER;
+	struct child *child, *next;
+
+	HASH_ITER (hh, node->children.by_instance, child, next)
+		if (child->state == CHILD_ASKED && child->role == made)
+			fail_asked(node, child, "the process that should make it died");
+}
+
+void node_release_dependants(struct node *node, const struct child *gone)
+{
+	if (gone->role == ROLE_SESSIONS)
+		node->n_early_wants = 0;
+	if (gone->role == ROLE_KEEPER)
+		tell_upstream(node, gone);
+	else if (gone->role == ROLE_UPSTREAM)
+		release_keepers(node, gone);
+	else if (gone->role == ROLE_ZYGOTE || gone->role == ROLE_LAUNCHER)
+		fail_all_asked(node, gone);
+	else
+		return;
+	/* what a killed keeper left behind comes to us as orphans, and so does a process that was
+	 * made and not told */
+	event_active(node->orphans, EV_TIMEOUT, 0);
 }

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static int add(struct node *node, const struct config_listen *where, unsigned index, unsigned slot,
@@ -20,7 +21,7 @@ static int add(struct node *node, const struct config_listen *where, unsigned in
 			NODE_LISTENERS_MAX);
 	*row = (struct node_listener){.index = index, .slot = slot, .owned = true};
 	snprintf(row->kind, sizeof(row->kind), "%s", kind);
-	r = listen_open(where, slot > 0 || node->gateways > 1, &row->fd, err);
+	r = listen_open(where, strcmp(kind, "mcp") == 0 && node->gateways > 1, &row->fd, err);
 	if (r == 0)
 		listen_describe(row->fd, row->url, sizeof(row->url));
 	if (r == 0)
@@ -38,11 +39,27 @@ static void share(struct node *node, unsigned slot)
 	row->owned = false;
 }
 
+/* Sockets with SO_REUSEPORT share an address even with those of another node: one without must fit.
+ */
+static int check_free(const struct node *node, const struct config_listen *where, struct err *err)
+{
+	int fd, r;
+
+	if (node->gateways == 1 || where->kind != CONFIG_LISTEN_TCP || where->port == 0)
+		return 0;
+	r = listen_open(where, false, &fd, err);
+	if (r == 0)
+		close(fd);
+	return r;
+}
+
 static int open_address(struct node *node, unsigned index, struct err *err)
 {
 	struct config_listen where = node->config->listen[index];
-	int r = add(node, &where, index, 0, "mcp", err);
+	int r = check_free(node, &where, err);
 
+	if (r == 0)
+		r = add(node, &where, index, 0, "mcp", err);
 	/* port 0 took a free one: the other slots take the same */
 	if (r == 0 && where.kind == CONFIG_LISTEN_TCP && where.port == 0)
 		where.port = listen_port(node->listeners[node->n_listeners - 1].fd);

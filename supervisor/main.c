@@ -24,16 +24,17 @@
 #define EXIT_USAGE 2
 #define EXIT_CONFIG 78
 
-static const char usage[] =
-	"usage: gatehouse-supervisor --config FILE [--listen URL ...] [--state DIR] [--socket PATH]\n"
-	"People use: gatehouse serve -c FILE\n";
+static const char usage[] = "usage: gatehouse-supervisor --config FILE [--listen URL ...] [--state "
+			    "DIR] [--socket PATH]\n"
+			    "                            [--private]\n"
+			    "People use: gatehouse serve -c FILE\n";
 
 static int parse_options(int argc, char **argv, struct node_options *ret)
 {
 	static const struct option known[] = {{"config", required_argument, NULL, 'c'},
 		{"listen", required_argument, NULL, 'l'}, {"state", required_argument, NULL, 'd'},
-		{"socket", required_argument, NULL, 's'},
-		{"private", no_argument, NULL, 'p'}, {NULL, 0, NULL, 0}};
+		{"socket", required_argument, NULL, 's'}, {"private", no_argument, NULL, 'p'},
+		{NULL, 0, NULL, 0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "c:l:d:s:p", known, NULL)) != -1) {
@@ -233,6 +234,13 @@ static void on_orphans(evutil_socket_t fd, short what, void *arg)
 		event_add(node->orphans, &again);
 }
 
+static void on_spread(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	node_spread_catalogue(arg);
+}
+
 static int make_events(struct node *node)
 {
 	static const struct {
@@ -240,18 +248,36 @@ static int make_events(struct node *node)
 		event_callback_fn fn;
 	} signals[] = {
 		{SIGTERM, on_stop_signal}, {SIGINT, on_stop_signal}, {SIGHUP, on_reload_signal}};
+	const struct timeval beat = {NODE_HEARTBEAT_MS / 1000, NODE_HEARTBEAT_MS % 1000 * 1000};
 
 	node->base = event_base_new();
 	if (!node->base)
 		return -ERR_NO_MEMORY;
 	node->timer = event_new(node->base, -1, 0, on_timer, node);
 	node->orphans = event_new(node->base, -1, 0, on_orphans, node);
-	if (!node->timer || !node->orphans)
+	node->spread = event_new(node->base, -1, 0, on_spread, node);
+	node->heartbeat = event_new(node->base, -1, EV_PERSIST, node_on_heartbeat, node);
+	if (!node->timer || !node->orphans || !node->spread || !node->heartbeat ||
+		event_add(node->heartbeat, &beat) < 0)
 		return -ERR_NO_MEMORY;
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
 		node->signals[i] = evsignal_new(node->base, signals[i].sig, signals[i].fn, node);
 		if (!node->signals[i] || event_add(node->signals[i], NULL) < 0)
 			return -ERR_NO_MEMORY;
+	}
+	return 0;
+}
+
+/* All programs must be there: a node that lacks one would only try again and again. */
+static int check_programs(const struct node *node, struct err *err)
+{
+	char path[4400];
+
+	for (int role = 0; role < ROLE_MAX; role++) {
+		snprintf(
+			path, sizeof(path), "%s/%s", node->programs, role_program((enum role)role));
+		if (access(path, X_OK) < 0)
+			return err_set_errno(err, "cannot execute %s", path);
 	}
 	return 0;
 }
@@ -265,7 +291,6 @@ static int set_up(struct node *node, struct err *err)
 	node->generation = 1;
 	node->gateways = node->config->gateways ? (unsigned)node->config->gateways
 						: (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-	find_programs(node);
 	raise_limits();
 	/* what outlives its keeper comes to the root, which ends it */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -282,16 +307,23 @@ static int set_up(struct node *node, struct err *err)
 	return r;
 }
 
+static void free_event(struct event *event)
+{
+	if (event)
+		event_free(event);
+}
+
 /* Keepers may still be ending their servers. */
 static void await_rest(struct node *node)
 {
-	const struct timeval limit = {2, 0};
+	const struct timeval step = {0, 20000};
 	uint64_t until = clock_ms() + 2000;
 
-	event_base_loopexit(node->base, &limit);
-	while (node->children.total > 0 && clock_ms() < until &&
-		event_base_loop(node->base, EVLOOP_ONCE) == 0)
-		;
+	while (node->children.total + children_kill_orphans(&node->children) > 0 &&
+		clock_ms() < until) {
+		event_base_loopexit(node->base, &step);
+		event_base_loop(node->base, EVLOOP_ONCE);
+	}
 }
 
 static void tear_down(struct node *node)
@@ -300,12 +332,11 @@ static void tear_down(struct node *node)
 	node_close_listeners(node);
 	tree_free(node->tree);
 	for (size_t i = 0; i < sizeof(node->signals) / sizeof(*node->signals); i++)
-		if (node->signals[i])
-			event_free(node->signals[i]);
-	if (node->timer)
-		event_free(node->timer);
-	if (node->orphans)
-		event_free(node->orphans);
+		free_event(node->signals[i]);
+	free_event(node->timer);
+	free_event(node->orphans);
+	free_event(node->spread);
+	free_event(node->heartbeat);
 	if (node->base)
 		event_base_free(node->base);
 	config_free(node->config);
@@ -327,8 +358,14 @@ int main(int argc, char **argv)
 	node.options = &options;
 	if (load_config(&node, &options) < 0)
 		return EXIT_CONFIG;
-	log_set_level((enum log_level)node.config->log_level);
+	node.log_level = (enum log_level)node.config->log_level;
+	log_set_level(node.log_level);
 	log_set_format((enum log_format)node.config->log_format);
+	find_programs(&node);
+	if (check_programs(&node, &err) < 0) {
+		log_error("node.start_failed", err_text(&err));
+		return EXIT_GAVE_UP;
+	}
 	r = set_up(&node, &err);
 	if (r < 0) {
 		log_error("node.start_failed", err_text(&err));

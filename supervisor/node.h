@@ -12,9 +12,14 @@
 
 #include "child.h"
 #include "config.h"
+#include "log.h"
 #include "policy.h"
 
 #define NODE_LISTENERS_MAX 64
+/* Workers wanted while there is no zygote. */
+#define NODE_EARLY_WANTS_MAX 256
+/* Exit status of a node that cannot go on. */
+#define EXIT_GAVE_UP 70
 
 /* One slot of a gateway on one listen address (or the metrics listener of the admin process). */
 struct node_listener {
@@ -58,11 +63,20 @@ struct node {
 	unsigned gateways;
 	int catalogue; /* memory file, -1: none yet */
 	uint64_t catalogue_generation;
+	uint64_t catalogues; /* received */
+	struct event *spread; /* the next part of its distribution */
+	unsigned spread_left; /* children to look at */
+	int view;             /* memory file: the configuration without secrets */
+	uint64_t view_generation; /* 0: none yet */
+	enum log_level log_level; /* of all processes */
+	struct event *heartbeat;
 	struct server_retry *retries;
 	struct event *signals[5];
 	struct event *orphans;
 	uint64_t started_ms;
 	uint64_t next_request;
+	uint32_t early_wants[NODE_EARLY_WANTS_MAX]; /* streams of WORKER_WANT */
+	unsigned n_early_wants;
 	bool in_actions;
 	bool ready;
 	bool servers_started;
@@ -84,10 +98,20 @@ void node_turn(struct node *node);
 void node_introduce(struct node *node, struct child *child);
 /* A child said READY, or one that had said it before is now known to be made. */
 void node_child_ready(struct child *child);
+/* The configuration as this child may see it; the caller closes *ret_fd. */
+int node_config_view(struct node *node, const struct child *child, int *ret_fd, struct err *err);
+/* Hand the newest catalogue to some more of those who lack it. */
+void node_spread_catalogue(struct node *node);
+/* It lives and does not do its work: end it. */
+void node_child_stuck(struct child *child, const char *why);
 /* Begin to stop; exit status when all are gone. */
 void node_stop(struct node *node, int exit_status);
 extern const struct link_handlers node_child_handlers;
 extern const struct child_ops node_child_ops;
+
+/* heartbeat.c: event_callback_fn, every second */
+#define NODE_HEARTBEAT_MS 1000
+void node_on_heartbeat(evutil_socket_t fd, short what, void *arg);
 
 /* listeners.c */
 int node_open_listeners(struct node *node, struct err *err);
@@ -99,6 +123,7 @@ void node_on_link_open(struct link *link, const struct message *msg, void *arg);
 
 /* forks.c */
 void node_start_worker(struct node *node, const struct action *action);
+void node_serve_early_wants(struct node *node);
 void node_on_worker_want(struct link *link, const struct message *msg, void *arg);
 void node_on_worker_kill(struct link *link, const struct message *msg, void *arg);
 void node_on_forked(struct link *link, const struct message *msg, void *arg);
@@ -123,6 +148,8 @@ void node_tell_server_states(struct node *node, struct child *registry);
 /* control.c */
 void node_on_query(struct link *link, const struct message *msg, void *arg);
 void node_on_command(struct link *link, const struct message *msg, void *arg);
+/* Of all processes, those to come included. */
+void node_set_log_level(struct node *node, enum log_level level);
 
 /* main.c */
 int node_apply_options(const struct node_options *options, struct config *config, struct err *err);

@@ -1,27 +1,26 @@
 /* A new configuration: all or nothing, told as a person reads it. */
 #include "log.h"
-#include "memfile.h"
 #include "node.h"
 
+#include <string.h>
 #include <unistd.h>
 
 static void send_config(struct node *node, struct child *child)
 {
 	const struct msg_config fields = {.generation = node->generation};
-	bool full = child->role == ROLE_LAUNCHER || child->role == ROLE_UPSTREAM;
-	struct buf json;
-	int fd;
+	struct err err = {0};
+	int fd, r;
 
-	buf_init(&json, 16u * 1024 * 1024);
-	if (config_write_json(node->config, full ? CONFIG_VIEW_FULL : CONFIG_VIEW_PUBLIC,
-		    child->role == ROLE_UPSTREAM ? child->name : NULL, &json) == 0 &&
-		memfile_new("gatehouse-config", buf_span(&json), &fd, NULL) == 0) {
-		link_send(child->link, MSG_CONFIG, 0, &fields, SPAN_NONE, &fd);
+	r = node_config_view(node, child, &fd, &err);
+	if (r == 0) {
+		r = link_send(child->link, MSG_CONFIG, 0, &fields, SPAN_NONE, &fd);
 		close(fd);
+		/* its copy of the descriptor is closed as soon as it is sent */
+		link_flush(child->link);
 	}
-	if (json.data)
-		explicit_bzero(json.data, json.len);
-	buf_free(&json);
+	if (r < 0)
+		log_error("config.not_sent", err.code ? err_text(&err) : err_reason(r),
+			KV_STR("child_role", role_name(child->role)), KV_STR("name", child->name));
 }
 
 static void send_configs(struct node *node)
@@ -31,6 +30,14 @@ static void send_configs(struct node *node)
 	for (child = node->children.by_instance; child; child = child->hh.next)
 		if (child->link && child->role != ROLE_KEEPER)
 			send_config(node, child);
+}
+
+static bool is_wanted(const struct node *node, const char *name)
+{
+	for (size_t i = 0; i < node->config->server_count; i++)
+		if (strcmp(node->config->servers[i].name, name) == 0)
+			return !node->config->servers[i].disabled;
+	return false;
 }
 
 /* Servers that changed get a new worker, unchanged ones are not touched. */
@@ -45,6 +52,7 @@ static void apply_servers(struct node *node, const struct config_diff *diff)
 			node_server_remove(node, change->name);
 		if ((change->kind == CONFIG_CHANGE_ADDED ||
 			    change->kind == CONFIG_CHANGE_CHANGED) &&
+			is_wanted(node, change->name) &&
 			node_server_add(node, change->name, &err) < 0)
 			log_error("server.start_failed", err_text(&err),
 				KV_STR("server", change->name));
@@ -65,8 +73,11 @@ static int load(struct node *node, struct config **ret, struct buf *out, struct 
 		err_set(err, (enum err_code) - r, "%zu mistakes in %s: nothing was changed",
 			report.errors, node->config_path);
 	config_report_free(&report);
-	if (r == 0)
-		r = node_apply_options(node->options, *ret, err);
+	if (r < 0)
+		return r;
+	r = node_apply_options(node->options, *ret, err);
+	if (r < 0)
+		config_free(*ret);
 	return r;
 }
 
@@ -96,7 +107,8 @@ int node_reload(struct node *node, bool dry, struct buf *out, struct err *err)
 	node->config = fresh;
 	node->generation++;
 	buf_printf(out, "generation %llu\n", (unsigned long long)node->generation);
-	log_set_level((enum log_level)fresh->log_level);
+	if (fresh->log_level != old->log_level)
+		node_set_log_level(node, (enum log_level)fresh->log_level);
 	send_configs(node);
 	apply_servers(node, &diff);
 	config_diff_free(&diff);

@@ -4,42 +4,110 @@
 #include "memfile.h"
 #include "node.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#define VIEW_MAX (16u * 1024 * 1024)
+/* Processes given a new catalogue before the root does something else, and its pause. */
+#define SPREAD_AT_ONCE 256u
+#define SPREAD_PAUSE_US 10000
+
 /* --- a child is born
  * ------------------------------------------------------------------------------------------ */
 
-static int config_view(
-	const struct node *node, const struct child *child, int *ret_fd, struct err *err)
+static int write_view(const struct node *node, enum config_view view, const char *server,
+	int *ret_fd, struct err *err)
 {
-	bool full = child->role == ROLE_LAUNCHER || child->role == ROLE_UPSTREAM;
-	bool none = child->role == ROLE_KEEPER;
 	struct buf json;
-	int r = 0;
+	int r;
 
-	buf_init(&json, 16u * 1024 * 1024);
-	if (!none)
-		r = config_write_json(node->config, full ? CONFIG_VIEW_FULL : CONFIG_VIEW_PUBLIC,
-			child->role == ROLE_UPSTREAM ? child->name : NULL, &json);
+	buf_init(&json, VIEW_MAX);
+	r = config_write_json(node->config, view, server, &json);
 	if (r == 0)
 		r = memfile_new("gatehouse-config", buf_span(&json), ret_fd, err);
 	else
-		err_set(err, (enum err_code) - r, "cannot write the configuration for %s",
-			role_name(child->role));
+		err_set(err, (enum err_code) - r, "cannot write the configuration");
 	if (json.data)
 		explicit_bzero(json.data, json.len);
 	buf_free(&json);
 	return r;
 }
 
+/* The view without secrets is the same for all: it is written once a generation. */
+static int public_view(struct node *node, int *ret_fd, struct err *err)
+{
+	int r = 0;
+
+	if (node->view_generation != node->generation) {
+		if (node->view_generation)
+			close(node->view);
+		node->view_generation = 0;
+		r = write_view(node, CONFIG_VIEW_PUBLIC, NULL, &node->view, err);
+		if (r < 0)
+			return r;
+		node->view_generation = node->generation;
+	}
+	*ret_fd = fcntl(node->view, F_DUPFD_CLOEXEC, 0);
+	return *ret_fd < 0 ? err_set_errno(err, "cannot hand out the configuration") : 0;
+}
+
+int node_config_view(struct node *node, const struct child *child, int *ret_fd, struct err *err)
+{
+	switch (child->role) {
+	case ROLE_KEEPER:
+		return memfile_new("gatehouse-config", SPAN_NONE, ret_fd, err);
+	case ROLE_LAUNCHER:
+		return write_view(node, CONFIG_VIEW_FULL, NULL, ret_fd, err);
+	case ROLE_UPSTREAM:
+		return write_view(node, CONFIG_VIEW_FULL, child->name, ret_fd, err);
+	default:
+		return public_view(node, ret_fd, err);
+	}
+}
+
 static void give_catalogue(struct node *node, struct child *child)
 {
 	const struct msg_catalogue catalogue = {.generation = node->catalogue_generation};
 
-	if (node->catalogue >= 0)
-		link_send(child->link, MSG_CATALOGUE, 0, &catalogue, SPAN_NONE, &node->catalogue);
+	if (node->catalogue < 0 || child->catalogue == node->catalogues)
+		return;
+	if (link_send(child->link, MSG_CATALOGUE, 0, &catalogue, SPAN_NONE, &node->catalogue) == 0)
+		child->catalogue = node->catalogues;
+}
+
+static bool reads_catalogue(const struct child *child)
+{
+	return child->role == ROLE_ZYGOTE || child->role == ROLE_WORKER ||
+	       child->role == ROLE_GATEWAY || child->role == ROLE_ADMIN;
+}
+
+/*
+ * A new catalogue wakes every worker of the node: they get it some hundred at a time, so that the
+ * root stays quick. The walk goes on where it is when a newer one comes, so that none is forgotten.
+ */
+void node_spread_catalogue(struct node *node)
+{
+	static const struct timeval soon = {0, SPREAD_PAUSE_US};
+	struct children *all = &node->children;
+	unsigned given = 0;
+
+	for (; node->spread_left > 0 && given < SPREAD_AT_ONCE; node->spread_left--) {
+		struct child *child = all->cursor ? all->cursor : all->by_instance;
+
+		if (!child)
+			break;
+		all->cursor = child->hh.next;
+		if (!child->link || !reads_catalogue(child))
+			continue;
+		give_catalogue(node, child);
+		/* its copy of the descriptor is closed as soon as it is sent */
+		link_flush(child->link);
+		given++;
+	}
+	if (node->spread_left > 0 && all->by_instance)
+		event_add(node->spread, &soon);
 }
 
 void node_introduce(struct node *node, struct child *child)
@@ -49,11 +117,13 @@ void node_introduce(struct node *node, struct child *child)
 		.name = span_str(child->name),
 		.state_dir = span_str(node->state_dir),
 		.run_dir = span_str(node->run_dir),
+		.log_level = (uint64_t)node->log_level + 1,
+		.log_format = (uint64_t)node->config->log_format + 1,
 	};
 	struct err err = {0};
 	int fd, r;
 
-	r = config_view(node, child, &fd, &err);
+	r = node_config_view(node, child, &fd, &err);
 	if (r == 0) {
 		r = link_send(child->link, MSG_START, 0, &start, SPAN_NONE, &fd);
 		close(fd);
@@ -66,8 +136,7 @@ void node_introduce(struct node *node, struct child *child)
 	}
 	if (child->role == ROLE_GATEWAY || child->role == ROLE_ADMIN)
 		node_give_listeners(node, child);
-	if (child->role == ROLE_GATEWAY || child->role == ROLE_ADMIN ||
-		child->role == ROLE_ZYGOTE || child->role == ROLE_WORKER)
+	if (reads_catalogue(child))
 		give_catalogue(node, child);
 	if (child->role == ROLE_REGISTRY)
 		node_tell_server_states(node, child);
@@ -85,9 +154,13 @@ static void start_process(struct node *node, const struct action *action)
 	}
 	if (child_spawn(&node->children, program->role, program->name, action->instance,
 		    node->programs, &child, &err) < 0) {
+		log_error("process.start_failed", err_text(&err),
+			KV_STR("child_role", role_name(program->role)),
+			KV_STR("name", program->name));
 		tree_child_start_failed(node->tree, clock_ms(), action->instance, err_text(&err));
 		return;
 	}
+	child->stop_ms = program->stop_ms;
 	node_introduce(node, child);
 }
 
@@ -95,22 +168,29 @@ static void start_process(struct node *node, const struct action *action)
  * ----------------------------------------------------------------------------------------------------
  */
 
+/* That a process started is news; that a group did, or one of the many workers, is not. */
+static enum log_level report_level(const struct action *action)
+{
+	const struct program *program = action->start;
+
+	if (action->context == REPORT_PROGRESS &&
+		(!program || program->role == ROLE_ROOT || program->role == ROLE_WORKER))
+		return LOG_DEBUG;
+	return (enum log_level)report_context_level(action->context);
+}
+
 static void report(const struct action *action)
 {
-	LOG_AT((enum log_level)report_context_level(action->context), "supervisor.report",
-		report_context_name(action->context), KV_STR("supervisor", action->supervisor_id),
-		KV_STR("child", action->child_id), KV_INT("instance", action->instance),
+	LOG_AT(report_level(action), "supervisor.report", report_context_name(action->context),
+		KV_STR("supervisor", action->supervisor_id), KV_STR("child", action->child_id),
+		KV_INT("instance", action->instance),
 		KV_STR("class", exit_class_name(action->exit_class)),
 		KV_STR("reason", action->reason));
 }
 
 static void on_report(struct node *node, const struct action *action)
 {
-	const struct program *program = action->start;
-
-	/* workers come and go by the thousand: their ordinary progress is not news */
-	if (action->context != REPORT_PROGRESS || !program || program->role != ROLE_WORKER)
-		report(action);
+	report(action);
 	if (strcmp(action->supervisor_id, "upstreams") == 0 &&
 		action->context == REPORT_CHILD_DROPPED)
 		node_server_dropped(node, action->child_id);
@@ -133,7 +213,7 @@ static void signal_child(struct node *node, const struct action *action, bool ki
 	} else if (kill) {
 		child_kill(child);
 	} else {
-		child_stop(child, (uint32_t)node->config->drain_timeout);
+		child_stop(child, child->stop_ms);
 	}
 }
 
@@ -179,7 +259,7 @@ static void carry_out(struct node *node, const struct action *action)
 		break;
 	case ACTION_GAVE_UP:
 		log_error("node.gave_up", action->reason);
-		finish(node, 70);
+		finish(node, EXIT_GAVE_UP);
 		break;
 	case ACTION_STOPPED:
 		log_info("node.stopped", "all processes have ended");
@@ -230,6 +310,7 @@ void node_turn(struct node *node)
 	while (tree_next_action(node->tree, &action)) {
 		carry_out(node, &action);
 		start_servers(node);
+		node_serve_early_wants(node);
 	}
 	node->in_actions = false;
 	arm_timer(node);
@@ -277,14 +358,13 @@ static void on_exit_reason(struct link *link, const struct message *msg, void *a
 	const struct msg_exit_reason *why = msg->fields;
 
 	(void)link;
-	snprintf(child->reason, sizeof(child->reason), "%.*s", SPAN_ARG(why->reason));
+	child_set_reason(child, why->reason);
 }
 
 static void on_catalogue(struct link *link, const struct message *msg, void *arg)
 {
 	struct node *node = child_node(arg);
 	const struct msg_catalogue *catalogue = msg->fields;
-	struct child *child;
 
 	(void)link;
 	if (node->catalogue >= 0)
@@ -292,18 +372,19 @@ static void on_catalogue(struct link *link, const struct message *msg, void *arg
 	node->catalogue = msg->fds[0];
 	msg->fds[0] = -1;
 	node->catalogue_generation = catalogue->generation;
-	for (child = node->children.by_instance; child; child = child->hh.next)
-		if (child->link &&
-			(child->role == ROLE_ZYGOTE || child->role == ROLE_WORKER ||
-				child->role == ROLE_GATEWAY || child->role == ROLE_ADMIN))
-			give_catalogue(node, child);
+	node->catalogues++;
+	node->spread_left = node->children.total;
+	if (!evtimer_pending(node->spread, NULL))
+		node_spread_catalogue(node);
 }
 
 static void on_pong(struct link *link, const struct message *msg, void *arg)
 {
+	struct child *child = arg;
+
 	(void)link;
 	(void)msg;
-	(void)arg;
+	child->unanswered = 0;
 }
 
 static void on_child_link_closed(struct link *link, int code, const char *why, void *arg)
@@ -314,7 +395,8 @@ static void on_child_link_closed(struct link *link, int code, const char *why, v
 	if (code != -ERR_CLOSED)
 		log_error("child.bad_message", why, KV_STR("role", role_name(child->role)),
 			KV_STR("name", child->name));
-	/* who no longer listens to the root cannot be led: if it is not ending already, it is ended */
+	/* who no longer listens to the root cannot be led: if it is not ending already, it is ended
+	 */
 	child_let_go(child);
 }
 
@@ -345,6 +427,13 @@ const struct link_handlers node_child_handlers = {
  * ------------------------------------------------------------------------------------------------
  */
 
+void node_child_stuck(struct child *child, const char *why)
+{
+	log_error("child.stuck", why, KV_STR("child_role", role_name(child->role)),
+		KV_STR("name", child->name), KV_INT("child_pid", child->pid));
+	child_kill(child);
+}
+
 static void tell_exit(struct node *node, const struct child *gone, const char *reason)
 {
 	const struct msg_exited exited = {
@@ -358,8 +447,9 @@ static void tell_exit(struct node *node, const struct child *gone, const char *r
 	for (size_t i = 0; i < sizeof(listeners) / sizeof(*listeners); i++) {
 		struct child *child = children_find_named(&node->children, listeners[i], "");
 
-		if (child && child != gone && child->link)
-			link_post(child->link, MSG_EXITED, 0, &exited);
+		if (child && child != gone && child->link &&
+			link_post(child->link, MSG_EXITED, 0, &exited) < 0)
+			node_child_stuck(child, "it does not read what it is told");
 	}
 }
 
