@@ -156,7 +156,8 @@ static void write_node(const cJSON *node, const struct style *style, struct buf 
 {
 	char age[16];
 
-	buf_printf(out, "%s  ", *json_text(node, "id") ? json_text(node, "id") : json_text(node, "role"));
+	buf_printf(out, "%s  ",
+		*json_text(node, "id") ? json_text(node, "id") : json_text(node, "role"));
 	write_state(json_text(node, "state"), style, out);
 	if (member(node, "pid")) {
 		render_age((unsigned long long)json_number(node, "age_ms"), age);

@@ -4,6 +4,7 @@
 #include "json_write.h"
 #include "render.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -148,9 +149,36 @@ int run_prompts(struct invocation *inv)
 	return show_list(inv, "prompts", render_prompts);
 }
 
+/* Until the process is gone; it may have calls to finish. */
+static void await_end(pid_t pid)
+{
+	while (pid > 0 && (kill(pid, 0) == 0 || errno == EPERM))
+		usleep(20000);
+}
+
 int run_stop(struct invocation *inv)
 {
-	return show_list(inv, "stop", render_message);
+	struct client *client;
+	cJSON *json = NULL;
+	int status;
+
+	if (inv->n_args > 0)
+		return ctl_usage(inv, "'%s' is too much", inv->args[0]);
+	status = client_open(inv, &client);
+	if (status != EXIT_DONE)
+		return status;
+	status = client_ask(client, "status", "", NULL, &json);
+	if (status == EXIT_DONE)
+		status = client_ask(client, "stop", "", NULL, NULL);
+	client_close(client);
+	if (status == EXIT_DONE) {
+		await_end((pid_t)json_number(json, "pid"));
+		fputs(inv->option[OPT_JSON] ? "{\"ok\":true,\"message\":\"the node has stopped\"}\n"
+					    : "the node has stopped\n",
+			stdout);
+	}
+	cJSON_Delete(json);
+	return status;
 }
 
 int run_restart(struct invocation *inv)
