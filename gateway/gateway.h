@@ -24,6 +24,8 @@
 /* Every client, until there is authentication. */
 #define PRINCIPAL "anonymous"
 #define EXCHANGE_BUCKETS 4096u
+/* Dead workers remembered. */
+#define DEAD_MAX 64u
 
 struct exchange;
 struct metrics;
@@ -58,6 +60,10 @@ struct gateway {
 	struct route *pool[POOL_MAX];
 	unsigned pool_size, pool_next;
 	struct event *tick; /* while routes are pending */
+	struct {
+		uint64_t instance, until_ms;
+	} dead[DEAD_MAX]; /* whose links closed last */
+	unsigned next_dead;
 	/* exchanges */
 	struct exchange *buckets[EXCHANGE_BUCKETS]; /* by stream, of those a worker has */
 	struct exchange *streams;                   /* event streams, the longest quiet first */

@@ -11,6 +11,8 @@
 
 #define TICK_MS 25
 #define REOPEN_MS 20
+/* How long a worker whose link closed is taken for dead: the session manager knows better soon. */
+#define DEAD_MS 1000
 
 static void ask(struct route *route);
 static void open_link(struct route *route);
@@ -343,10 +345,35 @@ static void merge(struct route *route, struct route *known)
 	enter(known, exchange);
 }
 
+/*
+ * A gateway sees a worker's death when its link closes, before the root has reaped it and told the
+ * session manager: the answer may name the dead one still, and the root would still make a link to
+ * it.
+ */
+static bool is_dead(const struct gateway *gateway, uint64_t instance)
+{
+	for (unsigned i = 0; i < DEAD_MAX; i++)
+		if (gateway->dead[i].instance == instance && clock_ms() < gateway->dead[i].until_ms)
+			return true;
+	return false;
+}
+
+static void remember_dead(struct gateway *gateway, uint64_t instance)
+{
+	unsigned i = gateway->next_dead++ % DEAD_MAX;
+
+	gateway->dead[i].instance = instance;
+	gateway->dead[i].until_ms = clock_ms() + DEAD_MS;
+}
+
 static void take_lease(struct route *route, const struct msg_session_leased *lease)
 {
 	struct route *known;
 
+	if (is_dead(route->gateway, lease->instance)) {
+		retry_later(route);
+		return;
+	}
 	route->instance = lease->instance;
 	route->epoch = lease->epoch;
 	if (!route->has_name) {
@@ -505,6 +532,7 @@ static void on_worker_closed(struct link *link, int code, const char *why, void 
 		log_warn("link.failed", why, KV_STR("peer", "worker"));
 	link_free(link);
 	route->link = NULL;
+	remember_dead(gateway, route->instance);
 	set_idle(route, false);
 	leave_pool(route);
 	if (route->state == ROUTE_OVER)

@@ -254,7 +254,9 @@ static void on_session_find(struct link *link, const struct message *msg, void *
 			found = &node->workers[i];
 	if (!found && !code)
 		code = ERR_SESSION_UNKNOWN;
-	if (!code && !found->alive)
+	if (!code && !found->alive && node->stale > 0)
+		node->stale--;
+	else if (!code && !found->alive)
 		found = worker_new(node, found->kind, found->session);
 	lease(link, msg->stream, code ? NULL : found, code);
 }
@@ -330,6 +332,7 @@ static void on_link_open(struct link *link, const struct message *msg, void *arg
 		node->sessions =
 			make_link(node, ROLE_SESSIONS, 7, false, &sessions_handlers, node, &fd);
 	if (fd < 0) {
+		node->denied += open->role == ROLE_WORKER;
 		link_post(link, MSG_LINK_DENY, msg->stream, &deny);
 		return;
 	}

@@ -54,6 +54,8 @@ struct node {
 	bool sessions_away; /* the root knows none */
 	unsigned opens, finds;
 	unsigned busy;        /* so many next questions are answered BUSY */
+	unsigned stale;       /* so many next questions are answered with a worker that is dead */
+	unsigned denied;      /* links to workers that are dead */
 	unsigned refuse_code; /* all are answered with this */
 	struct worker workers[NODE_WORKERS_MAX];
 	unsigned n_workers;

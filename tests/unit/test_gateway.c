@@ -401,6 +401,26 @@ START_TEST(test_resend)
 }
 END_TEST
 
+/* The session manager learns of the death later than the gateway. */
+START_TEST(test_resend_stale)
+{
+	unsigned count = 1;
+	struct worker *worker;
+
+	start("");
+	worker = begin_session();
+	node.stale = 2;
+	post_in_session(worker, CALL);
+	next_seen(&count);
+	worker_die(worker);
+	seen_answer(next_seen(&count), 200, "{\"late\":true}");
+	ck_assert(client_wait(&client, "{\"late\":true}"));
+	ck_assert_uint_eq(node.finds, 3);
+	ck_assert_uint_eq(node.denied, 0);
+	finish();
+}
+END_TEST
+
 START_TEST(test_resend_once)
 {
 	unsigned count = 1;
@@ -959,6 +979,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_preflight);
 	tcase_add_test(tcase, test_large_refused);
 	tcase_add_test(tcase, test_resend);
+	tcase_add_test(tcase, test_resend_stale);
 	tcase_add_test(tcase, test_resend_once);
 	tcase_add_test(tcase, test_last_words);
 	tcase_add_test(tcase, test_forwarded);
