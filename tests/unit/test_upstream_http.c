@@ -258,6 +258,8 @@ START_TEST(test_resume)
 		ck_assert_msg(call->kind == 0, "%s", call->detail);
 		snprintf(text, sizeof(text), "\"text\": \"%d\"", i);
 		assert_contains(call->payload, text);
+		/* a stream that the server ended is told, one that broke is not */
+		ck_assert_uint_eq(call->n_parked, (unsigned)_i);
 	}
 	world_end(&world);
 }

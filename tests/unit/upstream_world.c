@@ -353,6 +353,12 @@ static void on_forwarded(struct link *link, const struct message *msg, void *arg
 	find_call(link_user(link), msg->stream)->forwarded = true;
 }
 
+static void on_parked(struct link *link, const struct message *msg, void *arg)
+{
+	(void)arg;
+	find_call(link_user(link), msg->stream)->n_parked++;
+}
+
 static void on_done(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_call_done *done = msg->fields;
@@ -417,9 +423,8 @@ static void on_session_closed(struct link *link, int code, const char *why, void
 {
 	struct world_session *session = link_user(link);
 
-	(void)why;
 	(void)arg;
-	ck_assert_int_eq(code, -ERR_CLOSED);
+	ck_assert_msg(code == -ERR_CLOSED, "%s", why);
 	session->closed = true;
 	session->link = NULL;
 	link_free(link);
@@ -429,6 +434,7 @@ static const struct link_handlers session_handlers = {
 	.on =
 		{
 			[MSG_CALL_FORWARDED] = on_forwarded,
+			[MSG_CALL_PARKED] = on_parked,
 			[MSG_CALL_DONE] = on_done,
 			[MSG_CALL_NOTE] = on_call_note,
 			[MSG_SERVER_NOTE] = on_server_note,

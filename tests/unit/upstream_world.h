@@ -32,6 +32,7 @@ struct world_call {
 	char detail[ERR_DETAIL_MAX];
 	char *payload; /* zero-terminated */
 	size_t payload_len;
+	unsigned n_parked;
 	unsigned n_notes;
 	char last_note[512]; /* method, space, params */
 };
