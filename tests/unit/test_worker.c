@@ -1,0 +1,695 @@
+/* Session workers: requests of the legacy era, their way to a server and back. The real program,
+ * see worker_scene.h. */
+#include "worker_scene.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct scene scene;
+
+static void setup(void)
+{
+	scene_start(&scene, "");
+}
+
+static void teardown(void)
+{
+	scene_end(&scene);
+}
+
+#define CALL(id, name, rest) \
+	"{\"jsonrpc\":\"2.0\",\"id\":" id \
+	",\"method\":\"tools/call\",\"params\":{\"name\":\"" name "\"" rest "}}"
+#define LIST(id) "{\"jsonrpc\":\"2.0\",\"id\":" id ",\"method\":\"tools/list\"}"
+#define PING(id) "{\"jsonrpc\":\"2.0\",\"id\":" id ",\"method\":\"ping\"}"
+#define CANCEL(id) \
+	"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/" \
+	"cancelled\",\"params\":{\"requestId\":" id ",\"reason\":\"no\"}}"
+#define RESULT(id, result) "{\"jsonrpc\":\"2.0\",\"id\":" id ",\"result\":" result "}"
+
+/* --- initialize
+ * ------------------------------------------------------------------------------------------- */
+
+#define INITIALIZE(version) \
+	"{\"jsonrpc\":\"2.0\",\"id\":\"a\\u0062\",\"method\":\"initialize\",\"params\":{" \
+	"\"protocolVersion\":\"" version \
+	"\",\"capabilities\":{},\"clientInfo\":{\"name\":\"t\",\"version\":\"1\"}}}"
+
+static const struct {
+	const char *body, *version;
+} negotiations[] = {
+	{INITIALIZE("2024-11-05"), "2024-11-05"},
+	{INITIALIZE("2025-03-26"), "2025-03-26"},
+	{INITIALIZE("2025-06-18"), "2025-06-18"},
+	{INITIALIZE("2025-11-25"), "2025-11-25"},
+	{INITIALIZE("2026-07-28"), "2025-11-25"},
+	{INITIALIZE("1999-01-01"), "2025-11-25"},
+};
+
+START_TEST(test_initialize)
+{
+	struct subject *subject = scene_worker(&scene);
+	struct answer *answer;
+	char expected[64];
+
+	subject_lease(subject, "session-1", 1, 0, "", 1);
+	answer = post(subject, negotiations[_i].body);
+	snprintf(expected, sizeof(expected),
+		"\"id\":\"a\\u0062\",\"result\":{\"protocolVersion\":\"%s\"",
+		negotiations[_i].version);
+	answer_has(answer, 200, expected);
+	ck_assert_uint_eq(answer->content, 1);
+	ck_assert_str_eq(answer->session, "session-1");
+	ck_assert_ptr_nonnull(strstr(answer_text(answer), "\"tools\":{\"listChanged\":true}"));
+	ck_assert_ptr_nonnull(strstr(answer_text(answer), "\"name\":\"gatehouse\""));
+	ck_assert_ptr_nonnull(strstr(answer_text(answer), "Use alpha."));
+	ck_assert_ptr_nonnull(strstr(subject->state.data, negotiations[_i].version));
+	ck_assert_uint_gt(subject->next_event, 1);
+	/* once only */
+	answer_has(post(subject, negotiations[_i].body), 200, "initialized already");
+}
+END_TEST
+
+START_TEST(test_initialize_is_stored_first)
+{
+	struct subject *subject = scene_worker(&scene);
+	const struct msg_session_saved saved = {.code = 0};
+	struct answer *answer;
+
+	subject_lease(subject, "session-1", 1, 0, "", 1);
+	subject->hold_saves = true;
+	answer = exchange(subject, INITIALIZE("2025-06-18"), (struct options){.accept = 1});
+	WAIT_FOR(&scene, subject->saves == 1);
+	scene_settle(&scene, 300);
+	ck_assert(!answer->done);
+	link_post(subject->sessions, MSG_SESSION_SAVED, subject->save_stream, &saved);
+	answer_has(answer, 200, "2025-06-18");
+}
+END_TEST
+
+START_TEST(test_initialize_not_stored)
+{
+	struct subject *subject = scene_worker(&scene);
+	struct answer *answer;
+
+	subject_lease(subject, "session-1", 1, 0, "", 1);
+	subject->save_code = ERR_STORE_FULL;
+	answer = post(subject, INITIALIZE("2025-06-18"));
+	answer_has(answer, 200, "could not be stored");
+	ck_assert_str_eq(answer->session, "");
+	ck_assert_int_eq(subject_wait_exit(subject), 0);
+	ck_assert_str_eq(subject->closed, "not initialized");
+}
+END_TEST
+
+static void initialize_while_starting(bool comes_up)
+{
+	struct subject *subject = scene_worker(&scene);
+	int starting = scene_catalogue(2, "", true);
+	uint64_t began;
+	struct answer *answer;
+
+	scene_publish(subject, starting, 2);
+	subject_lease(subject, "session-1", 1, 0, "", 1);
+	began = scene_now();
+	answer = exchange(subject, INITIALIZE("2025-06-18"), (struct options){.accept = 1});
+	scene_settle(&scene, 300);
+	ck_assert(!answer->done);
+	if (comes_up)
+		scene_publish(subject, scene.catalogue, 3);
+	answer_has(answer, 200, "protocolVersion");
+	if (comes_up)
+		ck_assert_uint_lt(scene_now() - began, 2000);
+	else
+		ck_assert_uint_ge(scene_now() - began, 2900);
+	close(starting);
+}
+
+START_TEST(test_initialize_waits_for_servers)
+{
+	initialize_while_starting(true);
+}
+END_TEST
+
+START_TEST(test_initialize_waits_so_long)
+{
+	initialize_while_starting(false);
+}
+END_TEST
+
+START_TEST(test_before_initialize)
+{
+	struct subject *subject = scene_worker(&scene);
+
+	subject_lease(subject, "session-1", 1, 0, "", 1);
+	answer_is(post(subject, PING("1")), 200, RESULT("1", "{}"));
+	answer_has(post(subject, LIST("1")), 200, "send initialize first");
+	answer_has(post(subject, "[" PING("1") "," INITIALIZE("2025-03-26") "]"), 200,
+		"cannot be part of a batch");
+	answer_has(exchange(subject, PING("1"), (struct options){.session = "session-2"}), 404,
+		"-32001");
+	answer_has(exchange(subject, PING("1"), (struct options){.principal = "mallory"}), 404,
+		"-32001");
+	answer_has(
+		post(subject,
+			"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"initialize\",\"params\":{}}"),
+		200, "protocolVersion");
+	ck_assert_int_eq(subject_wait_exit(subject), 0);
+}
+END_TEST
+
+/* --- answered here
+ * ---------------------------------------------------------------------------------------- */
+
+static const struct {
+	const char *body;
+	unsigned status;
+	const char *piece;
+} plain[] = {
+	{PING("1"), 200, RESULT("1", "{}")},
+	{PING("9007199254740993123"), 200, RESULT("9007199254740993123", "{}")},
+	{PING("\"\\u00e9\\n\""), 200, RESULT("\"\\u00e9\\n\"", "{}")},
+	{PING("-5"), 200, RESULT("-5", "{}")},
+	{PING("null"), 400, "-32600"},
+	{"{", 400, "-32700"},
+	{"[]", 400, "-32600"},
+	{"[" PING("1") "]", 400, "2025-03-26 only"},
+	{LIST("1"), 200, "{\"name\":\"alpha__echo\",\"inputSchema\":{\"type\":\"object\"}}"},
+	{LIST("1"), 200, "\"beta__echo\""},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/"
+	 "list\",\"params\":{\"cursor\":\"nonsense\"}}",
+		200, "-32602"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/"
+	 "list\",\"params\":{\"cursor\":\"g1-99999\"}}",
+		200, "-32602"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\",\"params\":{\"cursor\":7}}", 200,
+		"-32602"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"prompts/list\"}", 200, "\"alpha__greet\""},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/list\"}", 200,
+		"\"uri\":\"file:///a.txt\""},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/templates/list\"}", 200,
+		"\"resourceTemplates\":[{\"uriTemplate\""},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"no/such\"}", 200, "-32601"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"server/discover\"}", 200, "-32601"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"notifications/initialized\"}", 200, "-32601"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"logging/"
+	 "setLevel\",\"params\":{\"level\":\"loud\"}}",
+		200, "-32602"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"logging/"
+	 "setLevel\",\"params\":{\"level\":\"error\"}}",
+		200, RESULT("1", "{}")},
+	{CALL("1", "gamma__x", ""), 200, "gamma__x\\\" is not known"},
+	{CALL("1", "echo", ""), 200, "-32602"},
+	{CALL("1", "alpha__echo", ",\"name\":\"beta__echo\""), 200, "twice"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":7}}", 200,
+		"not a string"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\"}", 200, "-32602"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"prompts/"
+	 "get\",\"params\":{\"name\":\"greet\"}}",
+		200, "-32602"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/read\",\"params\":{}}", 200,
+		"-32602"},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tasks/get\",\"params\":{\"taskId\":\"t\"}}",
+		200, "-32602"},
+	{"{\"jsonrpc\":\"2.0\",\"method\":\"no/such\"}", 202, ""},
+	{"{\"jsonrpc\":\"2.0\",\"id\":77,\"result\":{}}", 202, ""},
+	{CANCEL("99"), 202, ""},
+};
+
+START_TEST(test_plain)
+{
+	struct subject *subject = scene_session(&scene, "2025-11-25", "{}");
+
+	for (size_t i = 0; i < sizeof(plain) / sizeof(*plain); i++)
+		answer_has(post(subject, plain[i].body), plain[i].status, plain[i].piece);
+	answer_has(exchange(subject, PING("1"), (struct options){.version = "1999-01-01"}), 400,
+		"MCP-Protocol-Version");
+	answer_is(exchange(subject, PING("1"), (struct options){.version = "2025-06-18"}), 200,
+		RESULT("1", "{}"));
+	ck_assert_uint_eq(scene.n_calls, 0);
+}
+END_TEST
+
+/* More tools than fit a page: the cursor leads to the rest. */
+START_TEST(test_pages)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *answer;
+	struct buf more;
+	int catalogue;
+
+	buf_init(&more, 1 << 20);
+	for (int i = 0; i < 1200; i++)
+		buf_printf(&more, ",{\"name\":\"t%d\",\"inputSchema\":{}}", i);
+	buf_append(&more, "", 1);
+	catalogue = scene_catalogue(2, more.data, false);
+	buf_free(&more);
+	scene_publish(subject, catalogue, 2);
+	close(catalogue);
+	answer_has(answer = post(subject, LIST("1")), 200, "],\"nextCursor\":\"g2-1000\"}");
+	ck_assert_uint_eq(answer_count(answer, "\"name\""), 1000);
+	answer = post(subject, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/"
+			       "list\",\"params\":{\"cursor\":\"g2-1000\"}}");
+	answer_has(answer, 200, "\"beta__echo\"");
+	ck_assert_uint_eq(answer_count(answer, "\"name\""), 205);
+	ck_assert_uint_eq(answer_count(answer, "nextCursor"), 0);
+}
+END_TEST
+
+/* --- calls
+ * ----------------------------------------------------------------------------------------------------
+ */
+
+/* Every byte but the name is as it came. */
+START_TEST(test_splice)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{\"roots\":{}}");
+	const char *rest = ", \"arguments\" : {\"n\":1e400,\"big\":12345678901234567890, "
+			   "\"s\":\"\\u00e9\\ud83d\\ude00\"},\"x\":[1 ,2]";
+	struct answer *answer;
+	struct call *call;
+	char body[1024], expected[1024];
+
+	snprintf(body, sizeof(body),
+		"{\"jsonrpc\":\"2.0\",\"id\":\"x\\\"1\",\"method\":\"tools/"
+		"call\",\"params\":{\"name\":\"alpha\\u005f_echo\"%s}}",
+		rest);
+	snprintf(expected, sizeof(expected), "{\"name\":\"echo\"%s}", rest);
+	answer = exchange(subject, body,
+		(struct options){
+			.traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"});
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->params.data, expected);
+	ck_assert_str_eq(call->method, "tools/call");
+	ck_assert_str_eq(call->name, "echo");
+	ck_assert_str_eq(call->server->name, "alpha");
+	ck_assert_str_eq(
+		call->traceparent, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+	ck_assert(!call->safe && !call->progress && call->timeout_ms <= 20000 &&
+		  call->timeout_ms > 19000);
+	ck_assert(answer->forwarded);
+	ck_assert_str_eq(call->server->session, "session-1");
+	ck_assert_str_eq(call->server->version, "2025-06-18");
+	ck_assert_str_eq(call->server->attach.data,
+		"{\"capabilities\":{\"roots\":{}},\"clientInfo\":{\"name\":\"tester\",\"version\":"
+		"\"1\"},\"subscriptions\":[]}");
+	call_forwarded(call);
+	call_result(call, "{\"content\":[ ],\"n\":1.0, \"e\":\"\\u00e9\"}");
+	answer_is(answer, 200,
+		"{\"jsonrpc\":\"2.0\",\"id\":\"x\\\"1\",\"result\":{\"content\":[ ],\"n\":1.0, "
+		"\"e\":\"\\u00e9\"}}");
+	ck_assert_str_eq(answer->tool, "alpha__echo");
+	ck_assert_str_eq(answer->server, "alpha");
+	ck_assert_str_eq(answer->method, "tools/call");
+	ck_assert_uint_eq(answer->executed, 1);
+}
+END_TEST
+
+static const struct {
+	const char *body, *server, *method, *params;
+	bool safe;
+} ways[] = {
+	{CALL("1", "beta__echo", ""), "beta", "tools/call", "{\"name\":\"echo\"}", false},
+	{CALL("1", "alpha__read", ""), "alpha", "tools/call", "{\"name\":\"read\"}", true},
+	{CALL("1", "alpha__idem1", ""), "alpha", "tools/call", "{\"name\":\"idem1\"}", true},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"prompts/"
+	 "get\",\"params\":{\"arguments\":{\"who\":\"me\"},\"name\":\"alpha__greet\"}}",
+		"alpha", "prompts/get", "{\"arguments\":{\"who\":\"me\"},\"name\":\"greet\"}",
+		true},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/read\",\"params\":{\"uri\":\"file://"
+	 "/a.txt\"}}",
+		"alpha", "resources/read", "{\"uri\":\"file:///a.txt\"}", true},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/read\",\"params\":{\"uri\":\"test://"
+	 "t/9/data\"}}",
+		"alpha", "resources/read", "{\"uri\":\"test://t/9/data\"}", true},
+	/* the only server with resources */
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/read\",\"params\":{\"uri\":\"other:/"
+	 "/x\"}}",
+		"alpha", "resources/read", "{\"uri\":\"other://x\"}", true},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"completion/"
+	 "complete\",\"params\":{\"ref\":{\"type\":\"ref/prompt\","
+	 "\"name\":\"alpha__greet\"},\"argument\":{\"name\":\"who\",\"value\":\"a\"}}}",
+		"alpha", "completion/complete",
+		"{\"ref\":{\"type\":\"ref/"
+		"prompt\",\"name\":\"greet\"},\"argument\":{\"name\":\"who\",\"value\":\"a\"}}",
+		true},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"completion/"
+	 "complete\",\"params\":{\"ref\":{\"type\":\"ref/resource\","
+	 "\"uri\":\"test://t/{id}/data\"},\"argument\":{\"name\":\"id\",\"value\":\"a\"}}}",
+		"alpha", "completion/complete",
+		"{\"ref\":{\"type\":\"ref/resource\",\"uri\":\"test://t/{id}/"
+		"data\"},\"argument\":{\"name\":\"id\",\"value\":\"a\"}}",
+		true},
+	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tasks/list\"}", "beta", "tasks/list", "",
+		true},
+};
+
+START_TEST(test_ways)
+{
+	struct subject *subject = scene_session(&scene, "2025-11-25", "{}");
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
+		struct answer *answer = post(subject, ways[i].body);
+		struct call *call = call_wait(&scene);
+
+		ck_assert_str_eq(call->server->name, ways[i].server);
+		ck_assert_str_eq(call->method, ways[i].method);
+		ck_assert_str_eq(call->params.data, ways[i].params);
+		ck_assert(call->safe == ways[i].safe);
+		call_error(call, "{\"code\":-32000,\"message\":\"own\",\"data\":{\"k\":1.50}}");
+		answer_is(answer, 200,
+			"{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32000,\"message\":"
+			"\"own\",\"data\":{\"k\":1.50}}}");
+		ck_assert_uint_eq(answer->code, 32000);
+		ck_assert(answer->forwarded != ways[i].safe);
+	}
+	ck_assert_uint_eq(played(subject, "alpha")->opened, 1);
+}
+END_TEST
+
+static const struct {
+	const char *token;
+} tokens[] = {{"7"}, {"\"7\""}, {"\"a\\u0062\""}, {"12345678901234567890"}};
+
+START_TEST(test_progress)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	char body[512], expected[512];
+	struct answer *answer;
+	struct call *call;
+
+	snprintf(body, sizeof(body), CALL("1", "alpha__echo", ",\"_meta\":{\"progressToken\":%s}"),
+		tokens[_i].token);
+	answer = post(subject, body);
+	call = call_wait(&scene);
+	ck_assert(call->progress);
+	call_note(call, "notifications/progress",
+		"{\"progress\":0.50,\"progressToken\":99,\"total\":1}");
+	WAIT_FOR(&scene, answer->head);
+	call_result(call, "{}");
+	answer_wait(answer);
+	ck_assert_uint_eq(answer->content, 2);
+	snprintf(expected, sizeof(expected),
+		"data: "
+		"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/"
+		"progress\",\"params\":{\"progress\":0.50,"
+		"\"progressToken\":%s,\"total\":1}}\n\n",
+		tokens[_i].token);
+	answer_has(answer, 200, expected);
+	answer_has(answer, 200, "data: " RESULT("1", "{}") "\n\n");
+	/* nothing after the answer */
+	call_note(call, "notifications/progress",
+		"{\"progress\":0.50,\"progressToken\":99,\"total\":1}");
+	scene_settle(&scene, 50);
+	ck_assert_uint_eq(answer_count(answer, "data: "), 2);
+}
+END_TEST
+
+/* None asked for, none sent. */
+START_TEST(test_progress_unasked)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *answer = post(subject, CALL("1", "alpha__echo", ""));
+	struct call *call = call_wait(&scene);
+
+	ck_assert(!call->progress);
+	call_note(call, "notifications/progress", "{\"progress\":1,\"progressToken\":99}");
+	call_result(call, "{}");
+	answer_is(answer, 200, RESULT("1", "{}"));
+	ck_assert_uint_eq(answer->content, 1);
+}
+END_TEST
+
+START_TEST(test_logging)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *answer, *other;
+	struct call *call;
+
+	answer = post(subject, CALL("1", "alpha__echo", ""));
+	call = call_wait(&scene);
+	answer_is(post(subject, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"logging/"
+				"setLevel\",\"params\":{\"level\":\"warning\"}}"),
+		200, RESULT("1", "{}"));
+	WAIT_FOR(&scene, call->server->notes.len > 0);
+	ck_assert_int_eq(
+		strncmp(call->server->notes.data, "logging/setLevel {\"level\":\"warning\"}", 36),
+		0);
+	call_note(call, "notifications/message", "{\"level\":\"info\",\"data\":\"quiet\"}");
+	call_note(call, "notifications/message", "{\"level\":\"error\",\"data\":\"loud\"}");
+	call_result(call, "{}");
+	answer_has(answer, 200, "loud");
+	ck_assert_uint_eq(answer_count(answer, "quiet"), 0);
+	WAIT_FOR(&scene, strstr(subject->state.data, "\"logLevel\":4"));
+	/* told to servers spoken with later, too */
+	other = post(subject, CALL("2", "beta__echo", ""));
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->server->log_level, "warning");
+	call_result(call, "{}");
+	answer_wait(other);
+}
+END_TEST
+
+/* --- cancelling
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_cancel)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *answer = post(subject, CALL("\"\\u0061\"", "alpha__echo", ""));
+	struct answer *json =
+		exchange(subject, CALL("2", "alpha__echo", ""), (struct options){.accept = 1});
+	struct call *call = call_wait(&scene), *second = call_wait(&scene);
+
+	answer_is(post(subject, CANCEL("\"a\"")), 202, "");
+	WAIT_FOR(&scene, call->cancelled);
+	ck_assert_str_eq(call->reason.data, "\"no\"");
+	ck_assert(!second->cancelled);
+	call_failed(call, ERR_CANCELLED, 2);
+	answer_wait(answer);
+	ck_assert_uint_eq(answer_count(answer, "data: {"), 0);
+	answer_is(post(subject, CANCEL("2")), 202, "");
+	WAIT_FOR(&scene, second->cancelled);
+	/* a result that comes nevertheless is dropped */
+	call_result(second, "{\"late\":1}");
+	answer_is(json, 202, "");
+	call->stream = second->stream = 0;
+}
+END_TEST
+
+/* Without an upstream worker there is nobody to ask. */
+START_TEST(test_cancel_unsent)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *answer;
+
+	scene.no_upstreams = true;
+	answer = exchange(subject, CALL("5", "alpha__echo", ""), (struct options){.accept = 1});
+	WAIT_FOR(&scene, subject->links_asked > 0);
+	answer_is(post(subject, CANCEL("5")), 202, "");
+	answer_is(answer, 202, "");
+}
+END_TEST
+
+/* Clients that give every request the same id. */
+START_TEST(test_same_ids)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *first = post(subject, CALL("1", "alpha__echo", ",\"arguments\":{\"n\":1}"));
+	struct answer *second =
+		exchange(subject, CALL("1", "alpha__echo", ",\"arguments\":{\"n\":2}"),
+			(struct options){.gateway = 1});
+	struct call *a = call_wait(&scene), *b = call_wait(&scene);
+	bool in_order = strstr(a->params.data, "\"n\":1");
+
+	call_result(in_order ? b : a, "{\"n\":2}");
+	call_result(in_order ? a : b, "{\"n\":1}");
+	answer_is(first, 200, RESULT("1", "{\"n\":1}"));
+	answer_is(second, 200, RESULT("1", "{\"n\":2}"));
+}
+END_TEST
+
+START_TEST(test_too_many)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+
+	for (int i = 0; i < 64; i++) {
+		exchange(subject, CALL("1", "alpha__echo", ""), (struct options){.accept = 1});
+		call_wait(&scene);
+	}
+	answer_has(post(subject, PING("1")), 200,
+		"\"reason\":\"too_many\",\"retryable\":true,\"executed\":\"no\"");
+	for (unsigned i = 0; i < scene.n_calls; i++)
+		call_result(scene.calls[i], "{}");
+	for (unsigned i = 0; i < scene.n_calls; i++)
+		scene.calls[i]->stream = 0;
+	answer_is(post(subject, PING("1")), 200, RESULT("1", "{}"));
+}
+END_TEST
+
+/* --- batches
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+START_TEST(test_batch)
+{
+	struct subject *subject = scene_session(&scene, "2025-03-26", "{}");
+	struct answer *answer =
+		post(subject, "[" PING("1") ",{\"jsonrpc\":\"2.0\",\"method\":\"x\"},7,"
+					    "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"no/such\"},"
+					    "{\"jsonrpc\":\"2.0\",\"id\":4,\"result\":{}},"
+					    "[]," CALL("5", "alpha__echo", "") "]");
+	struct call *call = call_wait(&scene);
+
+	call_result(call, "{\"n\":5}");
+	answer_has(answer, 200, "[" RESULT("1", "{}") ",");
+	ck_assert_uint_eq(answer->content, 1);
+	ck_assert_uint_eq(answer_count(answer, "\"jsonrpc\""), 5);
+	ck_assert_uint_eq(answer_count(answer, "-32600"), 2);
+	ck_assert_uint_eq(answer_count(answer, "-32601"), 1);
+	ck_assert_ptr_nonnull(strstr(answer_text(answer), RESULT("5", "{\"n\":5}") "]"));
+	answer_is(post(subject, "[{\"jsonrpc\":\"2.0\",\"method\":\"x\"},{\"jsonrpc\":\"2.0\","
+				"\"id\":4,\"result\":{}}]"),
+		202, "");
+	answer_has(post(subject, "[]"), 400, "-32600");
+	answer_is(post(subject, "[" PING("1") "]"), 200, "[" RESULT("1", "{}") "]");
+	answer_has(post(subject, "[1]"), 200, "[{\"jsonrpc\":\"2.0\",\"id\":null,\"error\"");
+}
+END_TEST
+
+/* What takes long makes it a stream, with the answers that are there already first. */
+START_TEST(test_batch_streams)
+{
+	struct subject *subject = scene_session(&scene, "2025-03-26", "{}");
+	struct answer *answer = post(subject, "[" PING("1") "," CALL("2", "alpha__echo",
+						      "") "," CALL("3", "alpha__echo", "") "]");
+	struct call *a = call_wait(&scene), *b = call_wait(&scene);
+
+	WAIT_FOR(&scene, answer->head);
+	call_result(b, "{\"n\":3}");
+	answer_is(post(subject, CANCEL("2")), 202, "");
+	WAIT_FOR(&scene, a->cancelled);
+	call_failed(a, ERR_CANCELLED, 2);
+	answer_wait(answer);
+	ck_assert_uint_eq(answer_count(answer, "data: {"), 2);
+	a->stream = 0;
+}
+END_TEST
+
+/* --- JSON or an event stream
+ * --------------------------------------------------------------------------------------------- */
+
+START_TEST(test_two_hundred_ms)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	uint64_t began = scene_now();
+	struct answer *answer = post(subject, CALL("1", "alpha__echo", ""));
+	struct answer *json =
+		exchange(subject, CALL("2", "alpha__echo", ""), (struct options){.accept = 1});
+	struct call *call = call_wait(&scene), *second = call_wait(&scene);
+
+	WAIT_FOR(&scene, answer->head);
+	ck_assert_uint_ge(scene_now() - began, 190);
+	ck_assert_uint_lt(scene_now() - began, 1000);
+	call_result(call, "{}");
+	call_note(second, "notifications/message", "{\"level\":\"info\",\"data\":\"x\"}");
+	call_result(second, "{}");
+	answer_has(answer, 200, "data: " RESULT("1", "{}") "\n\n");
+	ck_assert_uint_eq(answer->content, 2);
+	ck_assert_uint_eq(answer->executed, 1);
+	/* no priming event before 2025-11-25 */
+	ck_assert_uint_eq(answer_count(answer, "id: "), 1);
+	ck_assert_uint_eq(answer_count(answer, "retry:"), 0);
+	answer_is(json, 200, RESULT("2", "{}"));
+}
+END_TEST
+
+START_TEST(test_sse_only)
+{
+	struct subject *subject = scene_session(&scene, "2025-11-25", "{}");
+	struct answer *answer = exchange(subject, PING("1"), (struct options){.accept = 2});
+	const char *text;
+
+	answer_has(answer, 200, "data: " RESULT("1", "{}") "\n\n");
+	ck_assert_uint_eq(answer->content, 2);
+	/* the priming event: an id and nothing else */
+	text = answer_text(answer);
+	ck_assert_int_eq(strncmp(text, "retry: ", 7), 0);
+	ck_assert_ptr_nonnull(strstr(text, "\ndata: \n\n"));
+	ck_assert_uint_eq(answer_count(answer, "id: "), 2);
+	/* preferred, though JSON would do */
+	ck_assert_uint_eq(exchange(subject, PING("1"), (struct options){.accept = 7})->content, 0);
+	answer_has(scene.answers[scene.n_answers - 1], 200, "data: " RESULT("1", "{}"));
+}
+END_TEST
+
+/* A result of many frames, in both forms. */
+START_TEST(test_large)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	size_t size = 9u * 1024 * 1024;
+	char *result = malloc(size + 16);
+
+	memset(result, 'x', size);
+	memcpy(result, "{\"t\":\"", 6);
+	memcpy(result + size, "\"}", 3);
+	for (unsigned accept = 1; accept <= 2; accept++) {
+		struct answer *answer = exchange(
+			subject, CALL("1", "alpha__echo", ""), (struct options){.accept = accept});
+
+		call_result(call_wait(&scene), result);
+		answer_wait(answer);
+		ck_assert_uint_ge(answer->data.len, size + 30);
+		ck_assert_ptr_nonnull(strstr(answer_text(answer), result));
+	}
+	free(result);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("worker");
+	TCase *t = tcase_create("legacy");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 60);
+	tcase_add_loop_test(t, test_initialize, 0, sizeof(negotiations) / sizeof(*negotiations));
+	tcase_add_test(t, test_initialize_is_stored_first);
+	tcase_add_test(t, test_initialize_not_stored);
+	tcase_add_test(t, test_initialize_waits_for_servers);
+	tcase_add_test(t, test_initialize_waits_so_long);
+	tcase_add_test(t, test_before_initialize);
+	tcase_add_test(t, test_plain);
+	tcase_add_test(t, test_pages);
+	tcase_add_test(t, test_splice);
+	tcase_add_test(t, test_ways);
+	tcase_add_loop_test(t, test_progress, 0, sizeof(tokens) / sizeof(*tokens));
+	tcase_add_test(t, test_progress_unasked);
+	tcase_add_test(t, test_logging);
+	tcase_add_test(t, test_cancel);
+	tcase_add_test(t, test_cancel_unsent);
+	tcase_add_test(t, test_same_ids);
+	tcase_add_test(t, test_too_many);
+	tcase_add_test(t, test_batch);
+	tcase_add_test(t, test_batch_streams);
+	tcase_add_test(t, test_two_hundred_ms);
+	tcase_add_test(t, test_sse_only);
+	tcase_add_test(t, test_large);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(suite());
+	int failed;
+
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
