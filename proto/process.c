@@ -1,6 +1,7 @@
 #include "process.h"
 #include "log.h"
 #include "memfile.h"
+#include "memory.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -333,6 +334,7 @@ int process_main(const struct process_role *role)
 {
 	pid_t root = getppid();
 
+	memory_tune();
 	log_init(role_name(role->role));
 	if (fcntl(PROCESS_ROOT_FD, F_SETFD, FD_CLOEXEC) < 0) {
 		fprintf(stderr,

@@ -5,6 +5,7 @@
  */
 #include "clock.h"
 #include "log.h"
+#include "memory.h"
 #include "node.h"
 #include "plan.h"
 
@@ -350,6 +351,7 @@ int main(int argc, char **argv)
 	struct err err = {0};
 	int r;
 
+	memory_tune();
 	log_init(role_name(ROLE_ROOT));
 	if (parse_options(argc, argv, &options) < 0) {
 		fputs(usage, stderr);
