@@ -82,7 +82,7 @@ static void write_fact(
 	const char *label, const char *text, const struct style *style, struct buf *out)
 {
 	buf_printf(out, LABEL, label);
-	text_cut(text, style->width > LABEL_WIDTH ? style->width - LABEL_WIDTH : 0, out);
+	text_wrap(text, LABEL_WIDTH, style->width, out);
 	buf_append_char(out, '\n');
 }
 

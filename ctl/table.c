@@ -7,6 +7,7 @@
 
 #define GAP 2u
 #define ELASTIC_MIN 8u
+#define NOTE_INDENT 4u
 
 struct row {
 	char *cells[TABLE_COLUMNS_MAX];
@@ -43,6 +44,46 @@ void text_cut(const char *text, unsigned width, struct buf *out)
 	}
 	if (cut)
 		buf_append_str(out, "…");
+}
+
+static void pad(struct buf *out, unsigned n)
+{
+	while (n-- > 0)
+		buf_append_char(out, ' ');
+}
+
+/* Bytes of the first line of text: as many words as fit, or so many columns of one word. */
+static size_t line_bytes(const char *text, unsigned width)
+{
+	size_t space = 0, i;
+	unsigned columns = 0;
+
+	for (i = 0; text[i]; i++) {
+		if (((unsigned char)text[i] & 0xc0) != 0x80 && ++columns > width)
+			return space ? space : i;
+		if (text[i] == ' ' && i > 0)
+			space = i;
+	}
+	return i;
+}
+
+void text_wrap(const char *text, unsigned indent, unsigned width, struct buf *out)
+{
+	unsigned room = width > indent + ELASTIC_MIN ? width - indent : ELASTIC_MIN;
+
+	for (bool first = true; *text; first = false) {
+		size_t n = width ? line_bytes(text, room) : strlen(text);
+
+		if (!first) {
+			buf_append_char(out, '\n');
+			pad(out, indent);
+		}
+		for (size_t i = 0; i < n; i++)
+			buf_append_char(out,
+				(unsigned char)text[i] < 0x20 || text[i] == 0x7f ? ' ' : text[i]);
+		for (text += n; *text == ' '; text++)
+			;
+	}
 }
 
 struct table *table_new(const struct column *columns, unsigned n)
@@ -137,12 +178,6 @@ static void measure(const struct table *table, const struct style *style, unsign
 	}
 }
 
-static void pad(struct buf *out, unsigned n)
-{
-	while (n-- > 0)
-		buf_append_char(out, ' ');
-}
-
 static void write_line(const struct table *table, const char *const *cells, const unsigned *widths,
 	struct buf *out)
 {
@@ -185,8 +220,8 @@ int table_write(const struct table *table, const struct style *style, struct buf
 		r = buf_append_char(out, '\n');
 		if (!table->rows[i].note)
 			continue;
-		pad(out, 4);
-		text_cut(table->rows[i].note, style->width > 4 ? style->width - 4 : 0, out);
+		pad(out, NOTE_INDENT);
+		text_wrap(table->rows[i].note, NOTE_INDENT, style->width, out);
 		r = buf_append_char(out, '\n');
 	}
 	return r;

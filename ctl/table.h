@@ -28,7 +28,7 @@ struct table *table_new(const struct column *columns, unsigned n);
 void table_free(struct table *table);
 /* The next cell, row by row. Control characters become spaces. */
 void table_cell(struct table *table, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-/* A line of its own below the row of the last cell, indented, cut to the width. */
+/* Lines of their own below the row of the last cell, indented, broken at the width. */
 void table_note(struct table *table, const char *text);
 /* 0 or the buffer's error; -ERR_NO_MEMORY when a cell was lost. */
 int table_write(const struct table *table, const struct style *style, struct buf *out);
@@ -38,5 +38,10 @@ unsigned text_width(const char *text);
 /* Append text cut to so many columns, "…" at its end if it was cut. Control characters become
  * spaces. */
 void text_cut(const char *text, unsigned width, struct buf *out);
+/*
+ * Append text broken into lines of at most width columns (0: one line), at spaces where there are
+ * any; indent is written before each line but the first, and counts. Ends without a newline.
+ */
+void text_wrap(const char *text, unsigned indent, unsigned width, struct buf *out);
 
 #endif
