@@ -108,15 +108,18 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 	worker->manager.link = NULL;
 	if (!worker->leased)
 		worker_end(worker);
-	else if (worker->session.era == MCP_LEGACY)
+	else
 		look_again(worker);
 }
 
 /* A session manager that has just started does not know yet who has this session. */
 static void claim(struct worker *worker)
 {
-	const struct msg_lease_taken taken = {
-		.session = span_str(worker->session.id), .epoch = worker->session.epoch};
+	const struct session *session = &worker->session;
+	const struct msg_lease_taken taken = {.session = span_str(session->id),
+		.epoch = session->epoch,
+		.principal = span_str(session->principal),
+		.era = session->era};
 
 	link_post(worker->manager.link, MSG_LEASE_TAKEN, 0, &taken);
 	if (worker->manager.close_reason) {
@@ -159,8 +162,7 @@ void lease_tick(struct worker *worker, uint64_t now_ms)
 	if (manager->link && manager->close_reason)
 		send_close(worker);
 	session_tick(worker);
-	if (!worker->leased || manager->link || manager->opening ||
-		worker->session.era == MCP_MODERN)
+	if (!worker->leased || manager->link || manager->opening)
 		return;
 	if (now_ms < manager->retry_ms) {
 		worker_tick_in(worker, manager->retry_ms - now_ms);
