@@ -15,6 +15,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#define MEMORY_SLACK_KB 16384 /* freed memory is kept in quarantine */
+#else
+#define MEMORY_SLACK_KB 512
+#endif
+
 static struct test_node node, second;
 
 static void set_up(void)
@@ -24,6 +30,11 @@ static void set_up(void)
 
 static void tear_down(void)
 {
+	/* a build with sanitizers writes what it finds to the log */
+	if (node.dir[0]) {
+		ck_assert_uint_eq(node_log_count(&node, "Sanitizer", ""), 0);
+		ck_assert_uint_eq(node_log_count(&node, "runtime error", ""), 0);
+	}
 	if (second.dir[0])
 		node_remove(&second);
 	if (node.dir[0])
@@ -45,6 +56,19 @@ static void stop(void)
 	kill(node.pid, SIGTERM);
 	ck_assert_int_eq(node_wait(&node, 10000), 0);
 	ck_assert(node_await_no_process(&node, 100));
+}
+
+/* A process that was just forked has not taken its own name yet: a second look decides. */
+static void check_same(const char *what, const struct pids *before)
+{
+	unsigned long until = now_ms() + 500;
+	struct pids now = node_find(&node, what);
+
+	while (!pids_equal(&now, before) && now_ms() < until) {
+		pause_ms(10);
+		now = node_find(&node, what);
+	}
+	ck_assert_msg(pids_equal(&now, before), "%s changed", what);
 }
 
 static bool exists(const char *name)
@@ -129,7 +153,6 @@ START_TEST(a_death_changes_what_it_must)
 	kill(victim, SIGKILL);
 	for (size_t i = 0; i < KINDS; i++) {
 		struct pids one = {.pid = {victim}, .n = 1};
-		struct pids now;
 
 		if (strcmp(kinds[i], deaths[_i].killed) == 0)
 			node_await_new(&node, kinds[i], before[i].n, &one, 5000);
@@ -138,17 +161,14 @@ START_TEST(a_death_changes_what_it_must)
 		if (strcmp(kinds[i], deaths[_i].killed) == 0 ||
 			strcmp(kinds[i], deaths[_i].along) == 0)
 			continue;
-		now = node_find(&node, kinds[i]);
-		ck_assert_msg(pids_equal(&now, &before[i]), "%s changed", kinds[i]);
+		check_same(kinds[i], &before[i]);
 	}
 	if (strcmp(deaths[_i].killed, "worker") == 0) {
 		struct pids one = {.pid = {victim}, .n = 1};
 
 		node_await_new(&node, "worker", 2, &one, 5000);
 	} else if (strcmp(deaths[_i].along, "") == 0) {
-		struct pids now = node_find(&node, "worker");
-
-		ck_assert(pids_equal(&now, &workers));
+		check_same("worker", &workers);
 	}
 	ck_assert(node_await_log(&node, "child_terminated", "killed",
 		strcmp(deaths[_i].killed, "worker") ? 1 : 0, 2000));
@@ -184,15 +204,14 @@ END_TEST
 /* One group gives up, and the root starts it anew; the others do not notice. */
 START_TEST(a_group_gives_up)
 {
-	struct pids registry, gateways, now;
+	struct pids registry, gateways;
 
 	start("supervisor: {core: {intensity: 0}}\n");
 	registry = node_find(&node, "registry");
 	gateways = node_find(&node, "gateway");
 	kill(registry.pid[0], SIGKILL);
 	node_await_new(&node, "registry", 1, &registry, 5000);
-	now = node_find(&node, "gateway");
-	ck_assert(pids_equal(&gateways, &now));
+	check_same("gateway", &gateways);
 	stop();
 }
 END_TEST
@@ -269,9 +288,7 @@ END_TEST
 
 static void check_unharmed(const struct pids *gateways)
 {
-	struct pids now = node_find(&node, "gateway");
-
-	ck_assert(pids_equal(&now, gateways));
+	check_same("gateway", gateways);
 	ck_assert_uint_eq(node_log_count(&node, "child_terminated", ""), 0);
 	ck_assert(exists("run/admin.sock"));
 }
@@ -376,13 +393,13 @@ START_TEST(two_hundred_workers_leave_no_trace)
 			fds = open_fds(node.pid);
 			kb = resident_kb(node.pid);
 		}
-		kill(one.pid[0], i % 2 ? SIGKILL : SIGSEGV);
+		kill(one.pid[0], i % 2 ? SIGKILL : SIGABRT);
 		node_await_new(&node, "worker", 2, &one, 5000);
 	}
 	pause_ms(100);
 	ck_assert_uint_eq(open_fds(node.pid), fds);
-	ck_assert_msg(
-		resident_kb(node.pid) < kb + 1024, "%u KB, then %u KB", kb, resident_kb(node.pid));
+	ck_assert_msg(resident_kb(node.pid) < kb + MEMORY_SLACK_KB, "%u KB, then %u KB", kb,
+		resident_kb(node.pid));
 	stop();
 }
 END_TEST
