@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum seat_state { SEAT_RECEIVING, SEAT_WAITING, SEAT_TAKEN, SEAT_SENDING, SEAT_OVER };
@@ -134,14 +136,34 @@ void seat_answer(struct seat *seat, struct span reply)
 
 /* --- the file ------------------------------------------------------------------------------- */
 
+/* libnng finds that out too late: when it cannot listen, it removes the other's file. */
+static bool is_served(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool served;
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	served = fd >= 0 && connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0;
+	if (fd >= 0)
+		close(fd);
+	return served;
+}
+
 int socket_check_path(const char *path, struct err *err)
 {
-	if (strlen(path) <= SOCKET_PATH_MAX)
-		return 0;
-	return err_set(err, ERR_TOO_LARGE,
-		"the socket path %s has %zu bytes, the system allows %u: set admin.socket to a "
-		"shorter one",
-		path, strlen(path), SOCKET_PATH_MAX);
+	if (strlen(path) > SOCKET_PATH_MAX)
+		return err_set(err, ERR_TOO_LARGE,
+			"the socket path %s has %zu bytes, the system allows %u: set admin.socket "
+			"to a shorter one",
+			path, strlen(path), SOCKET_PATH_MAX);
+	if (is_served(path))
+		return err_set(err, ERR_EXISTS,
+			"%s is served by another node: stop that one (gatehouse stop --socket %s), "
+			"or "
+			"set admin.socket to another path",
+			path, path);
+	return 0;
 }
 
 int socket_set_access(const char *path, const char *group, struct err *err)
@@ -180,12 +202,6 @@ static int listen_at(struct socket *socket, struct err *err)
 		r = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, 0600);
 	if (r == 0)
 		r = nng_listener_start(listener, 0);
-	if (r == NNG_EADDRINUSE)
-		return err_set(err, ERR_EXISTS,
-			"%s is served by another node: stop that one (gatehouse stop --socket %s), "
-			"or "
-			"set admin.socket to another path",
-			socket->path, socket->path);
 	if (r != 0)
 		return err_set(
 			err, ERR_SYSTEM, "cannot listen on %s: %s", socket->path, nng_strerror(r));

@@ -39,7 +39,8 @@ void socket_close(struct socket *socket);
 /* Sends the reply and frees the seat for the next request. */
 void seat_answer(struct seat *seat, struct span reply);
 
-/* A path that fits, or -ERR_TOO_LARGE with a sentence. */
+/* May we listen there? -ERR_TOO_LARGE: the path is too long, -ERR_EXISTS: another program serves
+ * it. */
 int socket_check_path(const char *path, struct err *err);
 /* Give a socket file its mode and group. group: "" for none. */
 int socket_set_access(const char *path, const char *group, struct err *err);
