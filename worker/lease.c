@@ -85,8 +85,8 @@ static void send_close(struct worker *worker)
 		.epoch = worker->session.epoch,
 		.reason = span_str(worker->manager.close_reason)};
 
-	if (link_post(worker->manager.link, MSG_SESSION_CLOSE, 0, &fields) == 0)
-		worker->manager.close_reason = NULL;
+	worker->manager.close_sent =
+		link_post(worker->manager.link, MSG_SESSION_CLOSE, 0, &fields) == 0;
 }
 
 void lease_tell_closed(struct worker *worker, const char *reason)
@@ -106,6 +106,7 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 	if (worker->manager.link != link)
 		return;
 	worker->manager.link = NULL;
+	worker->manager.close_sent = false;
 	if (!worker->leased)
 		worker_end(worker);
 	else
@@ -155,11 +156,20 @@ void lease_accepted(struct process *process, struct link *link)
 	worker->manager.link = link;
 }
 
+bool lease_flush(struct worker *worker)
+{
+	const struct manager_link *manager = &worker->manager;
+
+	if (!manager->link)
+		return !manager->close_reason;
+	return link_flush(manager->link) && (!manager->close_reason || manager->close_sent);
+}
+
 void lease_tick(struct worker *worker, uint64_t now_ms)
 {
 	struct manager_link *manager = &worker->manager;
 
-	if (manager->link && manager->close_reason)
+	if (manager->link && manager->close_reason && !manager->close_sent)
 		send_close(worker);
 	session_tick(worker);
 	if (!worker->leased || manager->link || manager->opening)

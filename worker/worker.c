@@ -80,15 +80,13 @@ static bool gateways_flush(struct worker *worker)
 /* Everything said has left, and everybody who must know of the end does. */
 static bool last_words_are_out(struct worker *worker)
 {
-	const struct manager_link *manager = &worker->manager;
-	bool out;
+	bool out = !worker->exchanges;
 
 	streams_save(&worker->streams);
-	out = !worker->exchanges;
 	out &= gateways_flush(worker);
 	out &= servers_flush(worker);
-	out &= !manager->link || link_flush(manager->link);
-	return out && !manager->close_reason;
+	out &= lease_flush(worker);
+	return out;
 }
 
 static void go_on_ending(struct worker *worker, uint64_t now_ms)

@@ -486,6 +486,8 @@ static void on_taken(struct link *link, const struct message *msg, void *arg)
 	(void)link;
 	subject->taken++;
 	subject->epoch = taken->epoch;
+	snprintf(subject->claimed, sizeof(subject->claimed), "%.*s %u", SPAN_ARG(taken->principal),
+		(unsigned)taken->era);
 }
 
 static void on_state(struct link *link, const struct message *msg, void *arg)
@@ -810,7 +812,7 @@ int subject_wait_exit(struct subject *subject)
 				info.si_pid);
 	close(subject->pidfd);
 	subject->pidfd = -1;
-	WAIT_FOR(scene, !subject->root);
+	WAIT_FOR(scene, !subject->root && !subject->sessions);
 	return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
 }
 
@@ -867,9 +869,10 @@ void scene_end(struct scene *scene)
 		buf_free(&scene->asks[i]->payload);
 		free(scene->asks[i]);
 	}
-	link_post(scene->zygote, MSG_STOP, 0, &stop);
+	if (scene->zygote)
+		link_post(scene->zygote, MSG_STOP, 0, &stop);
 	WAIT_FOR(scene, waitpid(scene->zygote_pid, &status, WNOHANG) == scene->zygote_pid);
-	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	ck_assert(scene->zygote_killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0));
 	link_free(scene->zygote);
 	close(scene->catalogue);
 	event_base_free(scene->base);
@@ -917,6 +920,9 @@ int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
 				 "\"resources\":{\"subscribe\":true},\"completions\":{}}");
 		servers[0].lists[CATALOGUE_TOOL] = span_str(tools);
 	}
+	for (int i = 0; i < 2; i++)
+		memset(servers[i].facts.cache_private, true,
+			sizeof(servers[i].facts.cache_private));
 	servers[0].facts.instructions = SPAN_LIT("Use alpha.");
 	servers[0].lists[CATALOGUE_PROMPT] =
 		SPAN_LIT("[{\"name\":\"greet\",\"arguments\":[{\"name\":\"who\"}]}]");

@@ -71,7 +71,8 @@ struct subject {
 	struct link *root, *sessions, *gateways[2];
 	bool ready;
 	unsigned taken;
-	uint64_t epoch; /* of the last LEASE_TAKEN */
+	uint64_t epoch;    /* of the last LEASE_TAKEN */
+	char claimed[140]; /* its principal and era */
 	bool hold_saves;
 	unsigned save_code;
 	unsigned saves;
@@ -86,7 +87,7 @@ struct subject {
 struct scene {
 	struct event_base *base;
 	struct link *zygote;
-	bool zygote_ready, zygote_closed;
+	bool zygote_ready, zygote_closed, zygote_killed;
 	pid_t zygote_pid;
 	int catalogue;
 	bool no_upstreams, no_sessions; /* links are denied */

@@ -1,0 +1,290 @@
+/* Session workers: the sessionless era (2026-07-28). The real program, see worker_scene.h. */
+#include "worker_scene.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct scene scene;
+
+static void setup(void)
+{
+	scene_start(&scene, "");
+}
+
+static void teardown(void)
+{
+	scene_end(&scene);
+}
+
+#define META_WITH(more) \
+	"\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\"," \
+	"\"io.modelcontextprotocol/clientCapabilities\":{}" more "}"
+#define META META_WITH("")
+#define REQUEST(id, method, params) \
+	"{\"jsonrpc\":\"2.0\",\"id\":" id ",\"method\":\"" method "\",\"params\":{" params "}}"
+#define RESULT(id, result) "{\"jsonrpc\":\"2.0\",\"id\":" id ",\"result\":" result "}"
+
+static struct answer *ask(
+	struct subject *subject, const char *method, const char *name, const char *body)
+{
+	return exchange(subject, body,
+		(struct options){.version = "2026-07-28", .method = method, .name = name});
+}
+
+static const struct {
+	const char *method, *name, *body;
+	unsigned status;
+	const char *piece;
+} plain[] = {
+	{"server/discover", NULL, REQUEST("1", "server/discover", META), 200,
+		"\"supportedVersions\":[\"2026-07-28\"]"},
+	{"server/discover", NULL, REQUEST("1", "server/discover", META), 200,
+		"\"resultType\":\"complete\",\"ttlMs\":"},
+	{"server/discover", NULL, REQUEST("1", "server/discover", META), 200, "\"instructions\":"},
+	{"tools/list", NULL, REQUEST("1", "tools/list", META), 200,
+		"\"result\":{\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"private\","
+		"\"tools\":[{\"name\":\"alpha__echo\""},
+	{"prompts/list", NULL, REQUEST("1", "prompts/list", META), 200,
+		"\"cacheScope\":\"private\",\"prompts\":["},
+	{"resources/list", NULL, REQUEST("1", "resources/list", META), 200, "\"ttlMs\":0"},
+	{"resources/templates/list", NULL, REQUEST("1", "resources/templates/list", META), 200,
+		"\"resourceTemplates\""},
+	/* envelopes */
+	{"tools/list", NULL, REQUEST("1", "tools/list", ""), 400, "-32602"},
+	{"tools/list", NULL, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}", 400,
+		"-32602"},
+	{"prompts/list", NULL, REQUEST("1", "tools/list", META), 400, "-32020"},
+	{NULL, NULL, REQUEST("1", "tools/list", META), 400, "-32020"},
+	{"tools/call", "beta__echo", REQUEST("1", "tools/call", "\"name\":\"alpha__echo\"," META),
+		400, "-32020"},
+	{"tools/call", NULL, REQUEST("1", "tools/call", "\"name\":\"alpha__echo\"," META), 400,
+		"-32020"},
+	{"no/such", NULL, REQUEST("\"x\"", "no/such", META), 404,
+		"\"id\":\"x\",\"error\":{\"code\":-32601"},
+	{"ping", NULL, REQUEST("1", "ping", META), 404, "-32601"},
+	{"initialize", NULL, REQUEST("1", "initialize", META), 404, "-32601"},
+	{"logging/setLevel", NULL, REQUEST("1", "logging/setLevel", "\"level\":\"info\"," META),
+		404, "-32601"},
+	{NULL, NULL, "[" REQUEST("1", "tools/list", META) "]", 400, "-32600"},
+	{NULL, NULL, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}", 202, ""},
+	/* what comes of the work itself is told in the body */
+	{"tools/call", "nope", REQUEST("1", "tools/call", "\"name\":\"nope\"," META), 200,
+		"-32602"},
+	{"resources/read", "nope:x", REQUEST("1", "resources/read", META), 200, "-32602"},
+};
+
+START_TEST(test_plain)
+{
+	struct subject *subject = scene_modern(&scene);
+
+	for (size_t i = 0; i < sizeof(plain) / sizeof(*plain); i++)
+		answer_has(ask(subject, plain[i].method, plain[i].name, plain[i].body),
+			plain[i].status, plain[i].piece);
+	answer_has(exchange(subject,
+			   REQUEST("1", "tools/list",
+				   "\"_meta\":{\"io.modelcontextprotocol/"
+				   "protocolVersion\":\"2030-01-01\","
+				   "\"io.modelcontextprotocol/clientCapabilities\":{}}"),
+			   (struct options){.version = "2030-01-01", .method = "tools/list"}),
+		400, "\"supported\":[\"2026-07-28\"],\"requested\":\"2030-01-01\"");
+	answer_has(exchange(subject, "", (struct options){.verb = 2, .accept = 2}), 405, "");
+	answer_has(exchange(subject, "", (struct options){.verb = 3}), 405, "");
+	ck_assert_uint_eq(subject->saves, 0);
+}
+END_TEST
+
+static const struct {
+	const char *method, *name, *params, *result, *expected;
+} results[] = {
+	{"tools/call", "alpha__echo", "\"name\":\"alpha__echo\"," META, "{\"content\":[]}",
+		"{\"resultType\":\"complete\",\"content\":[]}"},
+	{"tools/call", "alpha__echo", "\"name\":\"alpha__echo\"," META, "{}",
+		"{\"resultType\":\"complete\"}"},
+	{"tools/call", "alpha__echo", "\"name\":\"alpha__echo\"," META,
+		"{\"resultType\":\"input_required\",\"requestState\":\"s\"}",
+		"{\"resultType\":\"input_required\",\"requestState\":\"s\"}"},
+	{"resources/read", "file:///a.txt", "\"uri\":\"file:///a.txt\"," META, "{\"contents\":[]}",
+		"{\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"private\",\"contents\":["
+		"]}"},
+};
+
+START_TEST(test_results)
+{
+	struct subject *subject = scene_modern(&scene);
+	char body[1024], expected[1024];
+	struct answer *answer;
+	struct call *call;
+
+	snprintf(body, sizeof(body), REQUEST("\"i\"", "%s", "%s"), results[_i].method,
+		results[_i].params);
+	answer = ask(subject, results[_i].method, results[_i].name, body);
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->server->session, "shared-1");
+	call_result(call, results[_i].result);
+	snprintf(expected, sizeof(expected), RESULT("\"i\"", "%s"), results[_i].expected);
+	answer_is(answer, 200, expected);
+	ck_assert_str_eq(answer->session, "");
+}
+END_TEST
+
+START_TEST(test_errors)
+{
+	struct subject *subject = scene_modern(&scene);
+	const char *body = REQUEST("1", "resources/read", "\"uri\":\"file:///a.txt\"," META);
+	struct answer *answer = ask(subject, "resources/read", "file:///a.txt", body);
+
+	/* that code does not exist here */
+	call_error(
+		call_wait(&scene), "{\"code\":-32002,\"message\":\"no\",\"data\":{\"uri\":\"x\"}}");
+	answer_is(answer, 200,
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32602,\"message\":\"no\","
+		"\"data\":{\"uri\":\"x\"}}}");
+	answer = ask(subject, "resources/read", "file:///a.txt", body);
+	call_failed(call_wait(&scene), ERR_SERVER_DIED, 2);
+	answer_has(answer, 200, "\"reason\":\"server_died\"");
+}
+END_TEST
+
+#define TOOL(more) REQUEST("1", "tools/call", "\"name\":\"alpha__echo\"," META_WITH(more))
+
+/* Log messages come to those who ask for them, request by request; streams have no event ids. */
+START_TEST(test_notes)
+{
+	struct subject *subject = scene_modern(&scene);
+	struct answer *loud = ask(subject, "tools/call", "alpha__echo",
+		TOOL(",\"progressToken\":\"p\",\"io.modelcontextprotocol/logLevel\":\"warning\""));
+	struct answer *quiet =
+		ask(subject, "tools/call", "alpha__echo", TOOL(",\"progressToken\":5"));
+	struct call *calls[2] = {call_wait(&scene), call_wait(&scene)};
+
+	for (int i = 0; i < 2; i++) {
+		call_note(
+			calls[i], "notifications/message", "{\"level\":\"error\",\"data\":\"E\"}");
+		call_note(calls[i], "notifications/message", "{\"level\":\"info\",\"data\":\"I\"}");
+		call_note(calls[i], "notifications/progress",
+			"{\"progressToken\":77,\"progress\":1}");
+		call_result(calls[i], "{}");
+	}
+	answer_has(loud, 200, "{\"level\":\"error\",\"data\":\"E\"}");
+	answer_has(loud, 200, "{\"progressToken\":\"p\",\"progress\":1}");
+	answer_has(quiet, 200, "{\"progressToken\":5,\"progress\":1}");
+	ck_assert_uint_eq(answer_count(loud, "notifications/message"), 1);
+	ck_assert_uint_eq(answer_count(quiet, "notifications/message"), 0);
+	ck_assert_uint_eq(answer_count(loud, "id: "), 0);
+	ck_assert_uint_eq(subject->events.len, 0);
+}
+END_TEST
+
+/* Closing is cancelling; ids of others who share the worker are not touched. */
+START_TEST(test_close_cancels)
+{
+	struct subject *subject = scene_modern(&scene);
+	struct answer *first = ask(subject, "tools/call", "alpha__echo", TOOL(""));
+	struct call *a = call_wait(&scene), *b;
+	struct answer *second = ask(subject, "tools/call", "alpha__echo", TOOL(""));
+	struct asked *asked;
+
+	b = call_wait(&scene);
+	answer_is(ask(subject, NULL, NULL,
+			  "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/"
+			  "cancelled\",\"params\":{\"requestId\":1}}"),
+		202, "");
+	scene_settle(&scene, 50);
+	ck_assert(!a->cancelled && !b->cancelled);
+	WAIT_FOR(&scene, first->head);
+	answer_close(first);
+	WAIT_FOR(&scene, a->cancelled);
+	ck_assert(!b->cancelled);
+	call_failed(a, ERR_CANCELLED, 2);
+	a->stream = 0;
+	call_result(b, "{}");
+	answer_wait(second);
+	/* and one that waits for a server */
+	scene.no_upstreams = true;
+	server_dies(b->server);
+	first = ask(subject, "tools/call", "alpha__echo", TOOL(""));
+	WAIT_FOR(&scene, first->head);
+	answer_close(first);
+	scene_settle(&scene, 50);
+	/* nobody can be asked */
+	scene.no_upstreams = false;
+	second = ask(subject, "tools/call", "alpha__echo", TOOL(""));
+	b = call_wait(&scene);
+	asked = server_asks(b->server, b, "roots/list", "");
+	WAIT_FOR(&scene, asked->answered);
+	ck_assert_uint_eq(asked->kind, 2);
+	call_result(b, "{}");
+	answer_wait(second);
+}
+END_TEST
+
+#define ZONED(arguments) \
+	REQUEST("1", "tools/call", "\"name\":\"alpha__zoned\",\"arguments\":" arguments "," META)
+
+static const struct {
+	const char *arguments, *headers;
+	bool ok;
+} headers[] = {
+	{"{\"region\":\"eu\"}", "Mcp-Param-Region: eu\r\n", true},
+	{"{\"region\":\"eu\"}", "mcp-param-other: x\r\nmcp-param-region:  eu \r\n", true},
+	{"{\"region\":\"eu\",\"at\":{\"zone\":7}}", "Mcp-Param-Zone: 7\r\nMcp-Param-Region: eu\r\n",
+		true},
+	{"{\"region\":\"\\u00e9\"}", "Mcp-Param-Region: =?base64?w6k=?=\r\n", true},
+	{"{}", "", true},
+	{"{\"region\":null}", "", true},
+	{"{\"region\":\"eu\"}", "Mcp-Param-Region: us\r\n", false},
+	{"{\"region\":\"eu\"}", "", false},
+	{"{\"region\":\"eu\",\"at\":{\"zone\":7}}", "Mcp-Param-Region: eu\r\n", false},
+	{"{\"region\":\"eu\",\"at\":{\"zone\":7}}", "Mcp-Param-Zone: 8\r\nMcp-Param-Region: eu\r\n",
+		false},
+};
+
+START_TEST(test_param_headers)
+{
+	struct subject *subject = scene_modern(&scene);
+	struct answer *answer;
+	char body[1024];
+
+	snprintf(body, sizeof(body), ZONED("%s"), headers[_i].arguments);
+	answer = exchange(subject, body,
+		(struct options){.version = "2026-07-28",
+			.method = "tools/call",
+			.name = "alpha__zoned",
+			.params = headers[_i].headers});
+	if (!headers[_i].ok) {
+		answer_has(answer, 400, "-32020");
+		return;
+	}
+	call_result(call_wait(&scene), "{}");
+	answer_has(answer, 200, "complete");
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("worker modern");
+	TCase *t = tcase_create("modern");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_set_timeout(t, 60);
+	tcase_add_test(t, test_plain);
+	tcase_add_loop_test(t, test_results, 0, sizeof(results) / sizeof(*results));
+	tcase_add_test(t, test_errors);
+	tcase_add_test(t, test_notes);
+	tcase_add_test(t, test_close_cancels);
+	tcase_add_loop_test(t, test_param_headers, 0, sizeof(headers) / sizeof(*headers));
+	suite_add_tcase(s, t);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(suite());
+	int failed;
+
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
