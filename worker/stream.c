@@ -353,6 +353,18 @@ static unsigned replay(struct streams *streams, struct exchange *exchange, uint3
 	return n;
 }
 
+static bool has_events(const struct streams *streams, uint32_t number, uint64_t after)
+{
+	const struct event_record *record;
+
+	DL_FOREACH(streams->events, record)
+	{
+		if (record->stream == number && record->id > after)
+			return true;
+	}
+	return false;
+}
+
 /* What waited for a listener carries ids itself: a priming event before it would let a client skip
  * it. */
 static void listen_standalone(struct streams *streams, struct exchange *exchange)
@@ -398,6 +410,11 @@ int streams_get(
 	if (r < 0)
 		return r;
 	stream = stream_find(streams, number);
+	/* an empty stream would bring the client back for ever */
+	if (!stream && !has_events(streams, number, id))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"nothing follows this event: its stream is over, or was lost with its "
+			"process");
 	exchange_begin_stream(exchange, NULL);
 	replay(streams, exchange, number, id, &complete);
 	if (stream && !complete)
