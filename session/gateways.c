@@ -133,7 +133,7 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 	if (code != -ERR_CLOSED)
 		log_warn("link.failed", why, KV_STR("peer", "gateway"));
 	leases_forget_gateway(manager_of(arg), link);
-	link_free(link);
+	guest_free(manager_of(arg), link_user(link));
 }
 
 const struct link_handlers manager_gateway_handlers = {

@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #define BUSY_TICK_MS 50u
 #define SYNC_MS 1000u
@@ -99,6 +100,35 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		event_add(manager->tick, &calm);
 }
 
+/* --- gateways and the admin process --------------------------------------------------------- */
+
+void guest_accepted(struct process *process, struct link *link)
+{
+	struct guest *guest = calloc(1, sizeof(*guest));
+
+	if (!guest) {
+		link_free(link);
+		return;
+	}
+	guest->link = link;
+	link_set_user(link, guest);
+	DL_APPEND(manager_of(process)->guests, guest);
+}
+
+void guest_free(struct manager *manager, struct guest *guest)
+{
+	DL_DELETE(manager->guests, guest);
+	link_free(guest->link);
+	free(guest);
+}
+
+static void on_admin_closed(struct link *link, int code, const char *why, void *arg)
+{
+	if (code != -ERR_CLOSED)
+		log_warn("link.failed", why, KV_STR("peer", "admin"));
+	guest_free(manager_of(arg), link_user(link));
+}
+
 /* --- the role ------------------------------------------------------------------------------- */
 
 static int before_jail(struct process *process, struct span config, struct err *err)
@@ -173,6 +203,8 @@ static void cleanup(struct process *process)
 	if (!manager)
 		return;
 	leases_free(manager);
+	while (manager->guests)
+		guest_free(manager, manager->guests);
 	HASH_ITER (hh, manager->workers, worker, next)
 		worker_free(worker);
 	records_close(manager->records);
@@ -194,14 +226,6 @@ static void on_exited(struct link *link, const struct message *msg, void *arg)
 		workers_on_exited(manager_of(arg), exited->instance);
 }
 
-static void on_admin_closed(struct link *link, int code, const char *why, void *arg)
-{
-	(void)arg;
-	if (code != -ERR_CLOSED)
-		log_warn("link.failed", why, KV_STR("peer", "admin"));
-	link_free(link);
-}
-
 static const struct link_handlers root_handlers = {
 	.on = {[MSG_WORKER_GIVEN] = pool_on_given, [MSG_EXITED] = on_exited}};
 static const struct link_handlers admin_handlers = {
@@ -209,9 +233,9 @@ static const struct link_handlers admin_handlers = {
 	.closed = on_admin_closed};
 
 static const struct process_peer peers[] = {
-	{ROLE_GATEWAY, &manager_gateway_handlers, NULL},
+	{ROLE_GATEWAY, &manager_gateway_handlers, guest_accepted},
 	{ROLE_WORKER, &manager_worker_handlers, worker_accepted},
-	{ROLE_ADMIN, &admin_handlers, NULL},
+	{ROLE_ADMIN, &admin_handlers, guest_accepted},
 	{ROLE_MAX, NULL, NULL},
 };
 

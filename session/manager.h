@@ -98,6 +98,12 @@ struct lease {
 	UT_hash_handle hh;
 };
 
+/* A gateway or the admin process. User of its link. */
+struct guest {
+	struct link *link;
+	struct guest *prev, *next;
+};
+
 /* Whose sessionless requests share workers. */
 struct principal {
 	char name[PRINCIPAL_SIZE];
@@ -114,6 +120,7 @@ struct manager {
 	unsigned cores;
 	struct lease *leases;
 	struct principal *principals;
+	struct guest *guests;
 	/* leases by state and age: NEEDY; OFFERED; LIVE and fresh */
 	struct lease *needy, *offered, *unsaved;
 	unsigned n_needy, n_fresh;
@@ -146,6 +153,10 @@ void manager_tick_soon(struct manager *manager);
 void manager_flush_soon(struct manager *manager);
 /* Commit it now: what follows reads it. */
 void manager_flush(struct manager *manager);
+
+void guest_accepted(struct process *process, struct link *link);
+/* Closes its link. */
+void guest_free(struct manager *manager, struct guest *guest);
 
 /* gateways.c */
 extern const struct link_handlers manager_gateway_handlers;

@@ -3,6 +3,7 @@
 #include "hash.h"
 #include "json.h"
 #include "json_write.h"
+#include "log.h"
 #include "manager.h"
 
 #include <stdio.h>
@@ -148,7 +149,9 @@ void manager_on_query(struct link *link, const struct message *msg, void *arg)
 		queries[i].write(manager_of(arg), &out);
 		reply = (struct msg_query_reply){.code = 0};
 	}
-	link_send(link, MSG_QUERY_REPLY, msg->stream, &reply, buf_span(&out), NULL);
+	if (link_send(link, MSG_QUERY_REPLY, msg->stream, &reply, buf_span(&out), NULL) < 0)
+		log_warn("query.unanswered", "the admin process has not taken earlier answers",
+			KV_SPAN("what", query->what));
 	buf_free(&out);
 }
 
