@@ -1,4 +1,5 @@
 #include "catalogue_format.h"
+#include "hash.h"
 #include "memfile.h"
 
 #include <stdlib.h>
@@ -276,6 +277,15 @@ void catalogue_free(struct catalogue *catalogue)
 uint64_t catalogue_generation(const struct catalogue *catalogue)
 {
 	return catalogue->header->generation;
+}
+
+uint64_t catalogue_digest(const struct catalogue *catalogue)
+{
+	struct file_header header = *catalogue->header;
+
+	header.generation = 0;
+	return hash64(catalogue->bytes + sizeof(header), header.size - sizeof(header),
+		hash64(&header, sizeof(header), 0));
 }
 
 struct span catalogue_capabilities(const struct catalogue *catalogue, enum catalogue_era era)

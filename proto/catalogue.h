@@ -125,6 +125,8 @@ int catalogue_parse(struct span bytes, struct catalogue **ret_catalogue, struct 
 void catalogue_free(struct catalogue *catalogue);
 
 uint64_t catalogue_generation(const struct catalogue *catalogue);
+/* hash64 of everything but the generation: equal when nothing has changed. */
+uint64_t catalogue_digest(const struct catalogue *catalogue);
 /* Union of what the servers can and Gatehouse routes, a JSON object, for a client of that era. */
 struct span catalogue_capabilities(const struct catalogue *catalogue, enum catalogue_era era);
 /* Instructions of all servers, as text. */

@@ -65,10 +65,42 @@ static void config_take(struct merge *merge, const struct merge_config *config)
 	if (!limits->servers || limits->servers > CATALOGUE_SERVERS_MAX)
 		limits->servers = CATALOGUE_SERVERS_MAX;
 	limit_default(&limits->item_bytes, 256u * 1024u);
-	limit_default(&limits->list_bytes, 16u * 1024u * 1024u);
+	limit_default(&limits->list_bytes, MERGE_LIST_MAX);
 	limit_default(&limits->bytes, 64u * 1024u * 1024u);
 	arena_init(&merge->arena, 2 * limits->bytes + ARENA_SPARE);
 	buf_init(&merge->text, limits->item_bytes + MERGE_NAME_MAX + 2);
+}
+
+/* The code unit of an escape \uXXXX that begins at p; 0: it is no such escape. */
+static unsigned escaped_unit(const char *p, const char *end)
+{
+	char hex[5] = "";
+
+	if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
+		return 0;
+	memcpy(hex, p + 2, 4);
+	return (unsigned)strtoul(hex, NULL, 16);
+}
+
+bool merge_has_half_pair(struct span json)
+{
+	const char *p = json.p, *end = json.p + json.len;
+
+	while (p < end && (p = memchr(p, '\\', (size_t)(end - p)))) {
+		unsigned unit = escaped_unit(p, end);
+
+		if (unit >= 0xdc00 && unit <= 0xdfff)
+			return true;
+		if (unit < 0xd800 || unit > 0xdbff) {
+			p += 2;
+			continue;
+		}
+		unit = escaped_unit(p + 6, end);
+		if (unit < 0xdc00 || unit > 0xdfff)
+			return true;
+		p += 12;
+	}
+	return false;
 }
 
 /* JSON that is not what it should be is worse than none. */
@@ -83,7 +115,8 @@ static void facts_take(struct merge *merge)
 			if (objects[j]->len == 0)
 				continue;
 			if (json_check(*objects[j], LIMIT_JSON_DEPTH, NULL) == 0 &&
-				json_type(json_trim(*objects[j])) == JSON_OBJECT) {
+				json_type(json_trim(*objects[j])) == JSON_OBJECT &&
+				!merge_has_half_pair(*objects[j])) {
 				*objects[j] = json_trim(*objects[j]);
 				continue;
 			}

@@ -10,6 +10,7 @@
 
 #define MERGE_NAME_MAX 64u    /* characters of an exposed name, [A-Za-z0-9_-] (PROTOCOL 21) */
 #define MERGE_NOTES_MAX 1024u /* notes kept; the rest is counted */
+#define MERGE_LIST_MAX (16u * 1024u * 1024u) /* bytes of one list of a server */
 #define MERGE_INSTRUCTIONS_MAX 65536u /* bytes of the merged instructions */
 
 enum merge_naming {
@@ -43,7 +44,7 @@ struct merge_limits {
 	uint32_t items;    /* of one kind of one server [2,000] */
 	uint32_t servers;  /* [CATALOGUE_SERVERS_MAX] */
 	size_t item_bytes; /* of one item [256 KiB] */
-	size_t list_bytes; /* of one list [16 MiB] */
+	size_t list_bytes; /* of one list [MERGE_LIST_MAX] */
 	size_t bytes;      /* of all items [64 MiB] */
 };
 

@@ -45,4 +45,10 @@ int merge_capabilities(struct merge *merge, enum catalogue_era era, struct span 
 int merge_instructions(struct merge *merge, struct span *ret_text);
 void merge_ttl(const struct merge *merge, struct catalogue_content *content);
 
+/*
+ * Does the JSON have an escaped surrogate without its other half? RFC 8259 allows it, yet many
+ * readers refuse the whole text because of it.
+ */
+bool merge_has_half_pair(struct span json);
+
 #endif

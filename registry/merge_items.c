@@ -105,6 +105,8 @@ static const char *item_examine(struct list *list, struct span json, struct cata
 		return "it is not an object";
 	if (json.len > list->merge->config.limits.item_bytes)
 		return "it is too large";
+	if (merge_has_half_pair(json))
+		return "it has half a surrogate pair";
 	json_object_get_many(json, fields, 3);
 	if (json_type(fields[0].value) != JSON_STRING || fields[0].value.len == 2)
 		return "its name is missing, empty or not a string";

@@ -2,35 +2,47 @@
 #include "buf.h"
 #include "store.h"
 
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-enum { TABLE_SERVERS };
-enum { RECORD_FACTS = 1, RECORD_LIST = 2 };
+/*
+ * servers: NAME 00 'f' → facts; NAME 00 '0'+kind → list
+ * known: NAME → nothing: the servers of which there is something
+ * about: "generation" → the first number not taken
+ */
+enum { TABLE_SERVERS, TABLE_KNOWN, TABLE_ABOUT };
+enum { RECORD_FACTS = 1, RECORD_LIST = 2, RECORD_MARK = 3, RECORD_NUMBER = 4 };
 
-static const char *const tables[] = {"servers", NULL};
-static const struct store_kind kinds[] = {{RECORD_FACTS, 1, "server facts"}, {RECORD_LIST, 1, "server list"}};
+static const char *const tables[] = {"servers", "known", "about", NULL};
+static const struct store_kind kinds[] = {
+	{RECORD_FACTS, 1, "server's facts"},
+	{RECORD_LIST, 1, "server's list"},
+	{RECORD_MARK, 1, "mark"},
+	{RECORD_NUMBER, 1, "number"},
+};
+#define GENERATION SPAN_LIT("generation")
+#define NAME_MAX_BYTES (STORE_KEY_MAX - 2)
+#define PATH_SIZE 4096
 
 struct records {
 	struct store *store;
 };
 
-/* Keys: NAME 00 'f' for facts, NAME 00 '0'+kind for a list. */
-static struct span make_key(char *room, const char *server, char which)
+static struct span make_key(char room[STORE_KEY_MAX], struct span server, char which)
 {
-	size_t n = strlen(server);
-
-	memcpy(room, server, n);
-	room[n] = '\0';
-	room[n + 1] = which;
-	return span_of(room, n + 2);
+	memcpy(room, server.p, server.len);
+	room[server.len] = '\0';
+	room[server.len + 1] = which;
+	return span_of(room, server.len + 2);
 }
 
 int records_open(const char *state_dir, struct records **ret_records, struct err *err)
 {
 	struct records *records = calloc(1, sizeof(*records));
-	char path[4200];
+	char path[PATH_SIZE];
+	struct err why = {0};
 	struct store_config config = {
 		.path = path,
 		.writer = true,
@@ -47,7 +59,15 @@ int records_open(const char *state_dir, struct records **ret_records, struct err
 	snprintf(path, sizeof(path), "%s/registry", state_dir);
 	mkdir(path, 0700);
 	snprintf(path, sizeof(path), "%s/registry/data", state_dir);
-	r = store_open(&config, &records->store, err);
+	r = store_open(&config, &records->store, &why);
+	if (r == -ERR_STORE)
+		err_set(err, ERR_STORE,
+			"%s. Free the disk or repair the file; or remove the folder %s/registry: "
+			"the "
+			"servers tell their lists again when they start",
+			why.detail, state_dir);
+	else if (r < 0)
+		err_set(err, (enum err_code) - r, "%s", err_text(&why));
 	if (r < 0) {
 		free(records);
 		return r;
@@ -65,21 +85,25 @@ void records_close(struct records *records)
 }
 
 struct put {
-	struct span key, value;
+	struct span server, value;
+	char which;
 	uint16_t kind;
 };
 
 static int run_put(struct store_txn *txn, void *arg, struct err *err)
 {
 	const struct put *put = arg;
+	char room[STORE_KEY_MAX];
+	int r = store_put(txn, TABLE_SERVERS, make_key(room, put->server, put->which), put->kind,
+		put->value, err);
 
-	return store_put(txn, TABLE_SERVERS, put->key, put->kind, put->value, err);
+	return r == 0 ? store_put(txn, TABLE_KNOWN, put->server, RECORD_MARK, SPAN_NONE, err) : r;
 }
 
-int records_put_facts(struct records *records, const char *server, struct span version, struct span facts, struct err *err)
+int records_put_facts(struct records *records, const char *server, struct span version,
+	struct span facts, struct err *err)
 {
-	char room[STORE_KEY_MAX];
-	struct put put = {.key = make_key(room, server, 'f'), .kind = RECORD_FACTS};
+	struct put put = {.server = span_str(server), .which = 'f', .kind = RECORD_FACTS};
 	struct buf value;
 	int r;
 
@@ -94,16 +118,101 @@ int records_put_facts(struct records *records, const char *server, struct span v
 	return r;
 }
 
-int records_put_list(struct records *records, const char *server, enum catalogue_kind kind, struct span list,
-	struct err *err)
+int records_put_list(struct records *records, const char *server, enum catalogue_kind kind,
+	struct span list, struct err *err)
 {
-	char room[STORE_KEY_MAX];
-	struct put put = {.key = make_key(room, server, (char)('0' + kind)), .kind = RECORD_LIST, .value = list};
+	struct put put = {.server = span_str(server),
+		.which = (char)('0' + kind),
+		.kind = RECORD_LIST,
+		.value = list};
 
 	return store_write(records->store, run_put, &put, err);
 }
 
-int records_read(struct records *records, const char *server, records_fn *fn, void *arg, struct err *err)
+/* --- numbers -------------------------------------------------------------------------------- */
+
+struct take {
+	uint64_t n, least, first;
+};
+
+static int run_take(struct store_txn *txn, void *arg, struct err *err)
+{
+	struct take *take = arg;
+	struct span stored;
+	uint64_t next = 0;
+	int r = store_get(txn, TABLE_ABOUT, GENERATION, RECORD_NUMBER, &stored, err);
+
+	if (r < 0 && r != -ERR_NOT_FOUND)
+		return r;
+	if (r == 0 && stored.len == sizeof(next))
+		memcpy(&next, stored.p, sizeof(next));
+	next = le64toh(next);
+	take->first = next > take->least ? next : take->least;
+	next = htole64(take->first + take->n);
+	return store_put(txn, TABLE_ABOUT, GENERATION, RECORD_NUMBER,
+		span_of((const char *)&next, sizeof(next)), err);
+}
+
+int records_take_generations(struct records *records, uint64_t n, uint64_t *first, struct err *err)
+{
+	struct take take = {.n = n, .least = *first};
+	int r = store_write(records->store, run_take, &take, err);
+
+	if (r == 0)
+		*first = take.first;
+	return r;
+}
+
+/* --- servers that are gone ------------------------------------------------------------------ */
+
+struct prune {
+	records_keep_fn *keep;
+	void *arg;
+};
+
+static int remove_server(struct store_txn *txn, struct span name, struct err *err)
+{
+	char room[STORE_KEY_MAX], copy[NAME_MAX_BYTES];
+	/* a name out of the database is good until the next change */
+	struct span server = span_of(memcpy(copy, name.p, name.len), name.len);
+	int r = store_delete(txn, TABLE_SERVERS, make_key(room, server, 'f'), err);
+
+	for (int kind = 0; kind < CATALOGUE_KIND_MAX && (r == 0 || r == -ERR_NOT_FOUND); kind++)
+		r = store_delete(
+			txn, TABLE_SERVERS, make_key(room, server, (char)('0' + kind)), err);
+	return r == -ERR_NOT_FOUND ? 0 : r;
+}
+
+static int run_prune(struct store_txn *txn, void *arg, struct err *err)
+{
+	const struct prune *prune = arg;
+	struct store_cursor *cursor = NULL;
+	struct span name, value;
+	int r = store_cursor_new(txn, TABLE_KNOWN, RECORD_MARK, SPAN_NONE, SPAN_NONE, &cursor, err);
+
+	while (r == 0) {
+		r = store_cursor_next(cursor, &name, &value, err);
+		if (r < 0 || name.len > NAME_MAX_BYTES || prune->keep(prune->arg, name))
+			continue;
+		r = remove_server(txn, name, err);
+		if (r == 0)
+			r = store_cursor_delete(cursor, err);
+	}
+	store_cursor_free(cursor);
+	return r == -ERR_NOT_FOUND ? 0 : r;
+}
+
+int records_prune(struct records *records, records_keep_fn *fn, void *arg, struct err *err)
+{
+	struct prune prune = {fn, arg};
+
+	return store_write(records->store, run_prune, &prune, err);
+}
+
+/* --- reading -------------------------------------------------------------------------------- */
+
+int records_read(
+	struct records *records, const char *server, records_fn *fn, void *arg, struct err *err)
 {
 	char room[STORE_KEY_MAX];
 	struct store_txn *txn;
@@ -112,10 +221,13 @@ int records_read(struct records *records, const char *server, records_fn *fn, vo
 
 	if (r < 0)
 		return r;
-	if (store_get(txn, TABLE_SERVERS, make_key(room, server, 'f'), RECORD_FACTS, &payload, NULL) == 0)
+	if (store_get(txn, TABLE_SERVERS, make_key(room, span_str(server), 'f'), RECORD_FACTS,
+		    &payload, NULL) == 0)
 		fn(arg, CATALOGUE_KIND_MAX, payload);
 	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
-		if (store_get(txn, TABLE_SERVERS, make_key(room, server, (char)('0' + kind)), RECORD_LIST, &payload, NULL) == 0)
+		if (store_get(txn, TABLE_SERVERS,
+			    make_key(room, span_str(server), (char)('0' + kind)), RECORD_LIST,
+			    &payload, NULL) == 0)
 			fn(arg, (enum catalogue_kind)kind, payload);
 	store_read_end(txn);
 	return 0;
@@ -126,7 +238,10 @@ void records_write_metrics(struct records *records, struct buf *out)
 	struct store_stats stats;
 
 	store_get_stats(records->store, &stats);
-	buf_printf(out, "gatehouse_lmdb_used_bytes{env=\"registry\"} %llu\n", (unsigned long long)stats.used_bytes);
-	buf_printf(out, "gatehouse_lmdb_map_bytes{env=\"registry\"} %llu\n", (unsigned long long)stats.map_bytes);
-	buf_printf(out, "gatehouse_lmdb_commit_seconds{env=\"registry\"} %.6f\n", (double)stats.commit_us / 1e6);
+	buf_printf(out, "gatehouse_lmdb_used_bytes{env=\"registry\"} %llu\n",
+		(unsigned long long)stats.used_bytes);
+	buf_printf(out, "gatehouse_lmdb_map_bytes{env=\"registry\"} %llu\n",
+		(unsigned long long)stats.map_bytes);
+	buf_printf(out, "gatehouse_lmdb_commit_seconds{env=\"registry\"} %.6f\n",
+		(double)stats.commit_us / 1e6);
 }

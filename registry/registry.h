@@ -1,8 +1,10 @@
 /*
- * The registry: what each MCP server offers and how it is, kept over restarts, merged into the catalogue.
+ * The registry: what each MCP server offers and how it is, kept over restarts, merged into the
+ * catalogue.
  *
- *   main.c     the role              records.h   the LMDB environment
- *   publish.c  the catalogue file    queries.c   what the admin process asks
+ *   main.c     the role, what is said to it   servers.c   what is known of each server
+ *   publish.c  the catalogue file             queries.c   what the admin process asks
+ *   records.h  the LMDB environment           merge.h     many lists into one
  */
 #ifndef GATEHOUSE_REGISTRY_H
 #define GATEHOUSE_REGISTRY_H
@@ -12,17 +14,30 @@
 #include "process.h"
 #include "records.h"
 
+/* Changes within this time are published together. */
+#define PUBLISH_MS 100u
+
+/* Owned bytes with a zero behind them; p is NULL until known. */
+struct text {
+	char *p;
+	size_t len;
+};
+
 struct server {
 	const struct config_server *config;
 	enum server_state state;
 	char error[ERR_DETAIL_MAX];
 	char version[32];
-	/* owned; NULL until known */
-	char *facts; /* JSON {"capabilities":…,"serverInfo":…,"instructions":…} */
-	char *lists[CATALOGUE_KIND_MAX];
-	size_t list_len[CATALOGUE_KIND_MAX];
-	char *instructions; /* decoded from facts */
-	uint64_t since_ms;  /* of the state */
+	struct text facts; /* JSON {"capabilities":…,"serverInfo":…,"instructions":…} */
+	struct text lists[CATALOGUE_KIND_MAX];
+	struct text instructions; /* decoded from facts */
+	uint64_t since_ms;        /* of the state */
+};
+
+/* An upstream worker or the admin process. User of its link. */
+struct guest {
+	struct link *link;
+	struct guest *prev, *next;
 };
 
 struct registry {
@@ -30,20 +45,39 @@ struct registry {
 	struct config *config;
 	struct records *records;
 	struct server *servers; /* as many as config->server_count, same order */
+	struct guest *guests;
 	struct event *publish;
-	uint64_t generation;
+	uint64_t generation;         /* of the catalogue last handed out */
+	uint64_t generation_end;     /* those below are this process's to give */
+	uint64_t digest;             /* of what was last handed out */
+	bool published;              /* something was */
+	uint64_t notes_digest;       /* of what was last logged about the lists */
 	struct catalogue *catalogue; /* the newest, for queries */
-	uint64_t published_ms;
 };
 
+/* servers.c */
 struct server *registry_find(struct registry *registry, struct span name);
-void registry_set_state(struct registry *registry, struct server *server, enum server_state state, struct span detail);
-/* Publish within 100 ms, all that changes until then together. */
+/* NULL unless the server is that of this upstream worker, which may speak for no other. */
+struct server *registry_find_own(
+	struct registry *registry, struct span name, const struct link *link);
+void registry_set_state(struct registry *registry, struct server *server, enum server_state state,
+	struct span detail);
+/* Keep, and store unless it is known already. What is no JSON is refused: the old stays. */
+void registry_set_facts(
+	struct registry *registry, struct server *server, struct span version, struct span facts);
+/* A list that is too large counts as none. Whether it is good is seen when it is merged. */
+void registry_set_list(struct registry *registry, struct server *server, enum catalogue_kind kind,
+	struct span list);
+/* Take over a configuration (JSON): what is known of a server goes on being known, of a new one
+ * what is stored. */
+int registry_set_config(struct registry *registry, struct span json, struct err *err);
+void registry_free_servers(struct registry *registry);
+
+/* publish.c */
+/* Publish within PUBLISH_MS, all that changes until then together. */
 void registry_publish_soon(struct registry *registry);
+/* Now, unless nothing has changed. */
 int registry_publish(struct registry *registry, struct err *err);
-/* Keep a copy; frees what was there. -ERR_NO_MEMORY: the old stays. */
-int registry_keep(char **place, size_t *len, struct span bytes);
-void registry_set_facts(struct server *server, struct span facts);
 
 /* queries.c */
 void registry_on_query(struct link *link, const struct message *msg, void *arg);

@@ -508,6 +508,13 @@ static const struct {
 			"<script>alert(1)</script>") "," TOOL("\\u202e\\n\\r\\t\\\"") "," TOOL("goo"
 											       "d") "]",
 		0, 0, UINT32_MAX},
+	{"half a surrogate pair",
+		"[" TOOL("\\udc00") "," TOOL(
+			"\\ud83d\\ude00 \\\\udc00") ","
+						    "{\"name\":\"x\",\"inputSchema\":{\"type\":"
+						    "\"object\"},\"description\":"
+						    "\"\\ud800\\u0041\"}," TOOL("good") "]",
+		0, 0, 2},
 	{"twice", "[" TOOL("good") "," TOOL("good") "]", 0, 0, 1},
 };
 
