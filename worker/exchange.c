@@ -1,5 +1,4 @@
 #include "exchange.h"
-#include "clock.h"
 #include "request.h"
 #include "worker.h"
 
@@ -32,7 +31,7 @@ struct exchange *exchange_new(
 	exchange->verb = (enum exchange_verb)fields->verb;
 	exchange->accept = (unsigned)fields->accept;
 	exchange->credit = LIMIT_STREAM_WINDOW;
-	exchange->began_ms = clock_ms();
+	exchange->began_ms = worker_now(worker);
 	exchange->era = worker->session.era;
 	exchange->status = 200;
 	exchange->mcp_params = fields->mcp_params;

@@ -1,5 +1,4 @@
 #include "request.h"
-#include "clock.h"
 #include "modern.h"
 #include "worker.h"
 
@@ -34,13 +33,15 @@ struct request *request_new(struct worker *worker, struct exchange *exchange,
 		.token = span_of(memory + msg->id.len, token.len),
 		.method = mcp_method_find(msg->method),
 		.era = era,
-		.deadline_ms = clock_ms() + (uint64_t)worker->config->session_request_timeout,
+		.deadline_ms =
+			exchange->began_ms + (uint64_t)worker->config->session_request_timeout,
 	};
 	request->safe = mcp_method_info(request->method)->flags & MCP_SAFE;
 	exchange->unanswered++;
 	DL_APPEND(worker->requests, request);
 	worker->n_requests++;
-	worker_tick_in(worker, request->deadline_ms + DEADLINE_SLACK_MS - clock_ms());
+	worker_tick_in(
+		worker, (uint64_t)worker->config->session_request_timeout + DEADLINE_SLACK_MS);
 	return request;
 }
 
@@ -81,8 +82,8 @@ void request_answer(struct request *request, struct span message)
 		/* nobody listens, or somebody who came back: the log keeps it */
 		stream_send(&worker->streams, stream, message, false);
 		leave_stream(worker, stream);
+		worker_touch(worker);
 	}
-	worker_touch(worker);
 }
 
 static void note_outcome(struct request *request, int code)

@@ -73,7 +73,7 @@ static void fail(struct request *request, enum err_code code, const char *text, 
 static void send_call(struct server *server, struct request *request)
 {
 	const struct exchange *exchange = request->exchange;
-	uint64_t now = clock_ms();
+	uint64_t now = worker_now(server->worker);
 	struct msg_call fields = {
 		.method = mcp_method_info(request->method)->name,
 		.name = request->name,
@@ -211,8 +211,8 @@ int server_call(struct worker *worker, struct span name, struct request *request
 	request->call = 0;
 	request->forwarded = false;
 	request->tries = 0;
-	if (timeout_ms && clock_ms() + timeout_ms < request->deadline_ms)
-		request->deadline_ms = clock_ms() + timeout_ms;
+	if (timeout_ms && worker->seen_ms + timeout_ms < request->deadline_ms)
+		request->deadline_ms = worker->seen_ms + timeout_ms;
 	if (request->exchange)
 		snprintf(request->exchange->outcome.server,
 			sizeof(request->exchange->outcome.server), "%s", server->name);

@@ -26,20 +26,26 @@ struct worker *worker_of(const struct process *process)
 	return process_user(process);
 }
 
+uint64_t worker_now(struct worker *worker)
+{
+	worker->seen_ms = clock_ms();
+	return worker->seen_ms;
+}
+
 void worker_tick_in(struct worker *worker, uint64_t ms)
 {
 	const struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
-	uint64_t at = clock_ms() + ms;
 
-	if (worker->tick_ms && worker->tick_ms <= at)
+	/* most often it comes soon enough anyway, which an older look at the clock tells as well */
+	if (worker->tick_ms && worker->tick_ms <= worker->seen_ms + ms)
 		return;
-	worker->tick_ms = at;
+	worker->tick_ms = worker_now(worker) + ms;
 	event_add(worker->tick, &tv);
 }
 
 void worker_touch(struct worker *worker)
 {
-	worker->session.active_ms = clock_ms();
+	worker->session.active_ms = worker_now(worker);
 	worker_tick_in(worker, (uint64_t)worker->config->session_idle);
 }
 
@@ -155,7 +161,7 @@ static bool answers_are_due(const struct worker *worker)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *worker = arg;
-	uint64_t now = clock_ms();
+	uint64_t now = worker_now(worker);
 
 	(void)fd;
 	(void)what;
@@ -340,7 +346,7 @@ static void on_exchange(struct link *link, const struct message *msg, void *arg)
 		worker_out_of_memory(worker);
 		return;
 	}
-	worker_touch(worker);
+	worker->session.active_ms = exchange->began_ms;
 	if (!is_ours(worker, fields) || worker->session_over)
 		err_set(&err, ERR_SESSION_UNKNOWN,
 			"this session is not known: send initialize to begin a new one");

@@ -49,6 +49,7 @@ struct worker {
 	struct request *requests; /* unanswered */
 	struct event *tick;       /* whenever something is due */
 	uint64_t tick_ms;         /* when that is; 0: never */
+	uint64_t seen_ms;         /* the clock when it was last looked at */
 	struct event *save;       /* batches of events, ≤ 50 ms */
 	bool leased;
 	bool session_over; /* nothing is served any more */
@@ -66,6 +67,8 @@ struct worker {
 /* The one worker of this process. */
 struct worker *worker_of(const struct process *process);
 
+/* The clock, in ms. */
+uint64_t worker_now(struct worker *worker);
 /* Something happened on this session: it is not idle. */
 void worker_touch(struct worker *worker);
 /* Look after what is due in so many ms, or sooner. */
