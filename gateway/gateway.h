@@ -42,10 +42,18 @@ struct door {
 	char *url;
 };
 
+/* Another gateway's socket on the address of a door, served while that one cannot. */
+struct loan {
+	struct loan *next;
+	struct http_listener *listener;
+	uint64_t index, slot;
+};
+
 struct gateway {
 	struct process *process;
 	struct config *config;
 	struct door *doors;
+	struct loan *loans;
 	/* the session manager */
 	struct link *sessions; /* NULL: away */
 	bool opening;

@@ -8,6 +8,7 @@
 
 #include <sched.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <sys/random.h>
 
 /* While draining: how often it is looked whether all is done. */
@@ -95,6 +96,53 @@ static int open_door(
 	return 0;
 }
 
+static int borrow(
+	struct gateway *gateway, const struct msg_listener *fields, int fd, struct err *err)
+{
+	struct door *door = gateway->doors;
+	struct loan *loan;
+	int r;
+
+	while (door && door->index != fields->index)
+		door = door->next;
+	loan = door ? calloc(1, sizeof(*loan)) : NULL;
+	if (!loan) {
+		close(fd);
+		return err_set(err, ERR_NO_MEMORY, "cannot serve a neighbour's listener");
+	}
+	*loan = (struct loan){.next = gateway->loans, .index = fields->index, .slot = fields->slot};
+	r = http_listener_new(door->server, fd, NULL, NULL, &loan->listener, err);
+	if (r < 0) {
+		free(loan);
+		return r;
+	}
+	gateway->loans = loan;
+	return 0;
+}
+
+static void give_back(struct loan **at)
+{
+	struct loan *loan = *at;
+
+	*at = loan->next;
+	http_listener_free(loan->listener);
+	free(loan);
+}
+
+static void on_listener_end(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_listener_end *fields = msg->fields;
+	struct loan **at = &gateway_of(arg)->loans;
+
+	(void)link;
+	while (*at) {
+		if ((*at)->index == fields->index && (*at)->slot == fields->slot)
+			give_back(at);
+		else
+			at = &(*at)->next;
+	}
+}
+
 static void on_listener(struct link *link, const struct message *msg, void *arg)
 {
 	struct gateway *gateway = gateway_of(arg);
@@ -106,7 +154,7 @@ static void on_listener(struct link *link, const struct message *msg, void *arg)
 	if (!span_is(fields->kind, "mcp") || gateway->draining)
 		return;
 	msg->fds[0] = -1;
-	if (open_door(gateway, fields, fd, &err) < 0)
+	if ((fields->lent ? borrow : open_door)(gateway, fields, fd, &err) < 0)
 		log_error("listener.failed", err_text(&err), KV_SPAN("url", fields->url));
 	else
 		log_debug("listener.open", "", KV_SPAN("url", fields->url));
@@ -203,6 +251,8 @@ static void stop(struct process *process, uint32_t deadline_ms)
 	gateway->drain_until_ms =
 		clock_ms() + (deadline_ms > 2 * DRAIN_MARGIN_MS ? deadline_ms - DRAIN_MARGIN_MS
 								: deadline_ms / 2);
+	while (gateway->loans)
+		give_back(&gateway->loans);
 	for (struct door *door = gateway->doors; door; door = door->next) {
 		http_listener_free(door->listener);
 		door->listener = NULL;
@@ -274,6 +324,8 @@ static void cleanup(struct process *process)
 
 	if (!gateway)
 		return;
+	while (gateway->loans)
+		give_back(&gateway->loans);
 	while (gateway->doors) {
 		struct door *door = gateway->doors;
 
@@ -296,8 +348,9 @@ static void cleanup(struct process *process)
 	free(gateway);
 }
 
-static const struct link_handlers root_handlers = {
-	.on = {[MSG_LISTENER] = on_listener, [MSG_CATALOGUE] = on_catalogue}};
+static const struct link_handlers root_handlers = {.on = {[MSG_LISTENER] = on_listener,
+							   [MSG_LISTENER_END] = on_listener_end,
+							   [MSG_CATALOGUE] = on_catalogue}};
 
 static const struct process_peer peers[] = {
 	{ROLE_SESSIONS, &route_sessions_handlers, NULL},

@@ -313,6 +313,8 @@ static void command_restart(struct node *node, struct link *link, const struct m
 		/* the policy does not know: it has asked nobody to stop */
 		child_stop(child, child->stop_ms);
 		child_kill_later(child, child->stop_ms);
+		if (child->role == ROLE_GATEWAY)
+			node_check_loans(node);
 		n++;
 	}
 	snprintf(text, sizeof(text),

@@ -112,20 +112,28 @@ void node_close_listeners(struct node *node)
 	node->n_listeners = 0;
 }
 
+void node_send_listener(const struct node_listener *row, struct link *link, bool lent)
+{
+	const struct msg_listener listener = {.index = row->index,
+		.kind = span_str(row->kind),
+		.url = span_str(row->url),
+		.slot = row->slot,
+		.lent = lent};
+
+	link_send(link, MSG_LISTENER, 0, &listener, SPAN_NONE, &row->fd);
+}
+
 void node_give_listeners(struct node *node, struct child *child)
 {
 	const char *kind = child->role == ROLE_GATEWAY ? "mcp" : "metrics";
 
 	for (unsigned i = 0; i < node->n_listeners; i++) {
 		const struct node_listener *row = &node->listeners[i];
-		const struct msg_listener listener = {.index = row->index,
-			.kind = span_str(row->kind),
-			.url = span_str(row->url)};
 
 		if (strcmp(row->kind, kind) != 0)
 			continue;
 		if (child->role == ROLE_GATEWAY && row->slot != (unsigned)atoi(child->name))
 			continue;
-		link_send(child->link, MSG_LISTENER, 0, &listener, SPAN_NONE, &row->fd);
+		node_send_listener(row, child->link, false);
 	}
 }

@@ -259,7 +259,7 @@ static int make_events(struct node *node)
 	node->spread = event_new(node->base, -1, 0, on_spread, node);
 	node->heartbeat = event_new(node->base, -1, EV_PERSIST, node_on_heartbeat, node);
 	if (!node->timer || !node->orphans || !node->spread || !node->heartbeat ||
-		event_add(node->heartbeat, &beat) < 0)
+		node_make_loans(node) < 0 || event_add(node->heartbeat, &beat) < 0)
 		return -ERR_NO_MEMORY;
 	for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
 		node->signals[i] = evsignal_new(node->base, signals[i].sig, signals[i].fn, node);
@@ -338,6 +338,7 @@ static void tear_down(struct node *node)
 	free_event(node->orphans);
 	free_event(node->spread);
 	free_event(node->heartbeat);
+	free_event(node->loans);
 	if (node->base)
 		event_base_free(node->base);
 	config_free(node->config);

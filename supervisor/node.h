@@ -70,6 +70,8 @@ struct node {
 	uint64_t view_generation; /* 0: none yet */
 	enum log_level log_level; /* of all processes */
 	struct event *heartbeat;
+	struct event *loans;
+	uint64_t lent[NODE_LISTENERS_MAX]; /* by slot: the gateway that serves it for another, or 0 */
 	struct server_retry *retries;
 	struct event *signals[5];
 	struct event *orphans;
@@ -117,6 +119,13 @@ void node_on_heartbeat(evutil_socket_t fd, short what, void *arg);
 int node_open_listeners(struct node *node, struct err *err);
 void node_close_listeners(struct node *node);
 void node_give_listeners(struct node *node, struct child *child);
+void node_send_listener(const struct node_listener *row, struct link *link, bool lent);
+
+/* loans.c */
+#define NODE_LOAN_MS 50
+int node_make_loans(struct node *node);
+/* A gateway has come, gone, or was asked for a sign of life: see in a moment whose slots need help. */
+void node_check_loans(struct node *node);
 
 /* broker.c */
 void node_on_link_open(struct link *link, const struct message *msg, void *arg);

@@ -181,6 +181,12 @@ static enum log_level report_level(const struct action *action)
 
 static void report(const struct action *action)
 {
+	if (action->context == REPORT_PROGRESS) {
+		LOG_AT(report_level(action), "process.ready", "",
+			KV_STR("supervisor", action->supervisor_id),
+			KV_STR("child", action->child_id), KV_INT("instance", action->instance));
+		return;
+	}
 	LOG_AT(report_level(action), "supervisor.report", report_context_name(action->context),
 		KV_STR("supervisor", action->supervisor_id), KV_STR("child", action->child_id),
 		KV_INT("instance", action->instance),
@@ -341,6 +347,8 @@ void node_child_ready(struct child *child)
 	child->state = CHILD_RUNNING;
 	if (child->role == ROLE_UPSTREAM)
 		node_server_ready(node, child->name);
+	if (child->role == ROLE_GATEWAY)
+		node_check_loans(node);
 	tree_child_ready(node->tree, clock_ms(), child->instance, 0);
 	node_turn(node);
 }
@@ -463,6 +471,8 @@ static void on_child_exited(struct child *child, int code, int status, void *arg
 	log_debug("child.exited", reason, KV_STR("child_role", role_name(child->role)),
 		KV_STR("name", child->name), KV_INT("instance", child->instance),
 		KV_INT("child_pid", child->pid));
+	if (child->role == ROLE_GATEWAY)
+		node_check_loans(node);
 	tell_exit(node, child, reason);
 	node_release_dependants(node, child);
 	tree_child_exited(node->tree, clock_ms(), child->instance, &exit_status);

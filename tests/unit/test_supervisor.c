@@ -340,6 +340,56 @@ START_TEST(a_second_node_on_the_same_port)
 }
 END_TEST
 
+/* --- the listeners of a gateway that is away
+ * ------------------------------------------------------------------------------------------- */
+
+/* ms until an answer came; the test fails when it takes longer than limit. */
+static unsigned ask(unsigned port, unsigned limit)
+{
+	static const char request[] =
+		"GET /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+		.sin_addr = {htonl(INADDR_LOOPBACK)},
+		.sin_port = htons((uint16_t)port)};
+	const struct timeval tv = {limit / 1000, limit % 1000 * 1000};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	unsigned long began = now_ms();
+	char answer[64] = "";
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	ck_assert_int_eq(write(fd, request, sizeof(request) - 1), sizeof(request) - 1);
+	ck_assert_msg(read(fd, answer, sizeof(answer) - 1) > 0, "no answer within %u ms", limit);
+	ck_assert_int_eq(strncmp(answer, "HTTP/1.1 ", 9), 0);
+	close(fd);
+	return (unsigned)(now_ms() - began);
+}
+
+START_TEST(a_gateway_that_is_away_is_stood_in_for)
+{
+	struct pids gateways;
+	unsigned port = free_port();
+	char listen[80];
+
+	snprintf(listen, sizeof(listen), "listen: [http://127.0.0.1:%u]\n", port);
+	start(listen);
+	gateways = node_find(&node, "gateway");
+	ck_assert_uint_eq(gateways.n, 2);
+	for (int round = 0; round < 2; round++) {
+		kill(gateways.pid[round], SIGSTOP);
+		/* some of these would wait for it until it is ended, ten seconds later */
+		for (int i = 0; i < 40; i++)
+			ask(port, 3000);
+		kill(gateways.pid[round], SIGCONT);
+		pause_ms(1200);
+		for (int i = 0; i < 20; i++)
+			ck_assert_uint_lt(ask(port, 3000), 900);
+	}
+	check_unharmed(&gateways);
+	stop();
+}
+END_TEST
+
 /* --- reload
  * ------------------------------------------------------------------------------------------- */
 
@@ -451,8 +501,8 @@ int main(void)
 	const TTest *const tests[] = {starts_in_order_and_stops, interrupt_stops_in_order,
 		death_of_the_root, gives_up, a_group_gives_up, a_program_is_missing,
 		a_program_is_broken, a_second_node_on_the_same_state,
-		a_second_node_on_the_same_port, reload, two_hundred_workers_leave_no_trace,
-		who_hangs_is_ended, a_paused_root_kills_nobody};
+		a_second_node_on_the_same_port, a_gateway_that_is_away_is_stood_in_for, reload,
+		two_hundred_workers_leave_no_trace, who_hangs_is_ended, a_paused_root_kills_nobody};
 	Suite *suite = suite_create("supervisor");
 	TCase *cases = tcase_create("supervisor");
 	SRunner *runner = srunner_create(suite);
