@@ -17,7 +17,7 @@
 /* How long a part may take for a question, and for a command. */
 #define ADMIN_QUERY_MS 2000u
 #define ADMIN_COMMAND_MS 10000u
-#define ADMIN_REPLY_MAX (32u * 1024 * 1024)
+#define ADMIN_REPLY_MAX SOCKET_REPLY_MAX
 
 struct evhttp;
 

@@ -1,11 +1,9 @@
 #include "events.h"
 #include "buf.h"
+#include "door.h"
 #include "json_write.h"
-#include "socket.h"
 
 #include <libgen.h>
-#include <nng/nng.h>
-#include <nng/protocol/pubsub0/pub.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -13,33 +11,20 @@
 #define EVENT_MAX 16384u
 
 struct events {
-	nng_socket nng;
+	struct door *door;
 	uint64_t seq;
 };
 
-static int listen_at(struct events *events, const char *path, struct err *err)
-{
-	nng_listener listener;
-	char url[SOCKET_PATH_MAX + 8];
-	int r = socket_check_path(path, err);
+/* A subscriber filters for itself and says nothing: who speaks is sent away. */
+static const struct door_ops ops = {
+	.sp = {.protocol = SP_PUB0,
+		.mapping = SP_MAPPING_IPC,
+		.max_message = EVENT_MAX,
+		.max_queue = EVENTS_QUEUE_MAX},
+};
 
-	if (r < 0)
-		return r;
-	snprintf(url, sizeof(url), "ipc://%.*s", (int)SOCKET_PATH_MAX, path);
-	r = nng_pub0_open(&events->nng);
-	if (r == 0)
-		r = nng_listener_create(&listener, events->nng, url);
-	if (r == 0)
-		r = nng_listener_set_int(listener, NNG_OPT_IPC_PERMISSIONS, 0600);
-	if (r == 0)
-		r = nng_listener_start(listener, 0);
-	if (r != 0)
-		return err_set(err, ERR_SYSTEM, "cannot listen on %s: %s", path, nng_strerror(r));
-	return 0;
-}
-
-int events_open(
-	const char *admin_socket, const char *group, struct events **ret_events, struct err *err)
+int events_open(struct event_base *base, const char *admin_socket, const char *group,
+	struct events **ret_events, struct err *err)
 {
 	struct events *events = calloc(1, sizeof(*events));
 	char copy[4096], path[4112];
@@ -49,11 +34,9 @@ int events_open(
 		return err_set(err, ERR_NO_MEMORY, "no memory for events");
 	snprintf(copy, sizeof(copy), "%s", admin_socket);
 	snprintf(path, sizeof(path), "%s/events.sock", dirname(copy));
-	r = listen_at(events, path, err);
-	if (r == 0)
-		r = socket_set_access(path, group, err);
+	r = door_open(base, path, group, &ops, &events->door, err);
 	if (r < 0) {
-		events_close(events);
+		free(events);
 		return r;
 	}
 	*ret_events = events;
@@ -64,9 +47,18 @@ void events_close(struct events *events)
 {
 	if (!events)
 		return;
-	if (nng_socket_id(events->nng) > 0)
-		nng_close(events->nng);
+	door_close(events->door);
 	free(events);
+}
+
+static void send_all(struct events *events, struct span text)
+{
+	const struct iovec part = {(void *)(uintptr_t)text.p, text.len};
+	struct door_peer *peer;
+
+	/* what a full queue refuses is lost to that subscriber, and seq tells it so */
+	for (peer = door_peers(events->door); peer; peer = peer->next)
+		sp_send(peer->sp, SP_DATA, 0, &part, 1, NULL, 0);
 }
 
 void events_publish(struct events *events, const char *event, struct span members)
@@ -84,9 +76,7 @@ void events_publish(struct events *events, const char *event, struct span member
 		buf_append_char(&text, ',');
 		buf_append_span(&text, members);
 	}
-	/* pub0 never blocks: what a subscriber's queue does not take is lost to it, and seq says so
-	 */
 	if (buf_append_char(&text, '}') == 0)
-		nng_send(events->nng, text.data, text.len, NNG_FLAG_NONBLOCK);
+		send_all(events, buf_span(&text));
 	buf_free(&text);
 }

@@ -10,11 +10,16 @@
 #include "err.h"
 #include "span.h"
 
+#include <event2/event.h>
+
+/* Unsent bytes of one subscriber; events beyond it are lost to it. */
+#define EVENTS_QUEUE_MAX (1024u * 1024)
+
 struct events;
 
 /* In the folder of the admin socket, with its access. */
-int events_open(
-	const char *admin_socket, const char *group, struct events **ret_events, struct err *err);
+int events_open(struct event_base *base, const char *admin_socket, const char *group,
+	struct events **ret_events, struct err *err);
 void events_close(struct events *events);
 
 /* members: further members of the object without a leading comma, "" for none. */

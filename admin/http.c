@@ -89,6 +89,8 @@ static void on_health(void *arg, const struct parts_answer *answers, size_t n)
 	buf_init(&out, ADMIN_REPLY_MAX);
 	buf_append_str(&out, "{\"not_answering\":");
 	silent = write_silent(answers, n, &out);
+	buf_append_str(&out, ",\"servers\":");
+	admin_write_servers(probe->admin, &out);
 	buf_append_str(&out, "}\n");
 	answer(probe->req, silent ? HTTP_SERVUNAVAIL : HTTP_OK, "application/json", buf_span(&out));
 	buf_free(&out);

@@ -32,7 +32,7 @@ static int open_sockets(struct admin *admin, struct err *err)
 	r = socket_open(process_base(admin->process), path, group, admin_on_request, admin,
 		&admin->socket, err);
 	if (r == 0)
-		r = events_open(path, group, &admin->events, err);
+		r = events_open(process_base(admin->process), path, group, &admin->events, err);
 	return r;
 }
 

@@ -99,7 +99,9 @@ int help_write_completion(const struct command *commands, unsigned n, struct buf
 
 		if (strchr(words, ' '))
 			continue;
-		buf_printf(out, "\t*:%s) words=\"", words);
+		buf_append_str(out, "\t*:");
+		buf_append_str(out, words);
+		buf_append_str(out, ") words=\"");
 		write_words(commands, n, words, out);
 		if (strcmp(words, "completion") == 0)
 			buf_append_str(out, "bash ");

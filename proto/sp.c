@@ -96,7 +96,8 @@ static void on_write(evutil_socket_t fd, short what, void *arg)
 static int config_check(const struct sp_config *config, struct err *err)
 {
 	if (config->protocol != SP_PAIR0 && config->protocol != SP_REQ0 &&
-		config->protocol != SP_REP0)
+		config->protocol != SP_REP0 && config->protocol != SP_PUB0 &&
+		config->protocol != SP_SUB0)
 		return err_set(
 			err, ERR_INVALID_ARGUMENT, "unknown SP protocol %d", (int)config->protocol);
 	if (config->max_fds > FDS_MAX)

@@ -20,6 +20,8 @@
 
 enum sp_protocol {
 	SP_PAIR0 = 0x10,
+	SP_PUB0 = 0x20,
+	SP_SUB0 = 0x21,
 	SP_REQ0 = 0x30,
 	SP_REP0 = 0x31,
 };
@@ -47,7 +49,7 @@ struct sp_config {
 struct sp_ops {
 	/*
 	 * A whole message. body is borrowed for the duration of the call (for REP0 and REQ0 it is what follows the id, and
-	 * id holds it; for PAIR0 id is 0). The nfds descriptors, close-on-exec, become the callee's, which closes them.
+	 * id holds it; for the others id is 0). The nfds descriptors, close-on-exec, become the callee's, which closes them.
 	 * Descriptors belong to the message that holds the last byte received with them; a peer that is not this endpoint
 	 * must send a message with descriptors by a sendmsg of its own. The callee may free the endpoint.
 	 */
@@ -75,7 +77,7 @@ void sp_free(struct sp *sp);
 
 /*
  * Queue one message made of the iov parts (copied) and nfds descriptors (duplicated: the caller keeps its own). id is
- * the request id for REQ0 and REP0 (its top bit set), ignored for PAIR0. Writing happens at the end of this turn of the loop, so that
+ * the request id for REQ0 and REP0 (its top bit set), ignored for the others. Writing happens at the end of this turn of the loop, so that
  * all messages of a turn leave with as few system calls as possible.
  * Returns 0, -ERR_AGAIN (queue full: nothing queued), -ERR_TOO_LARGE (could never be queued, or more than 253 fds),
  * -ERR_INVALID_ARGUMENT (an id without its top bit, descriptors over TCP), -ERR_CLOSED, -ERR_NO_MEMORY, -ERR_SYSTEM.

@@ -179,6 +179,10 @@ static enum sp_protocol peer_protocol(enum sp_protocol protocol)
 		return SP_REP0;
 	case SP_REP0:
 		return SP_REQ0;
+	case SP_PUB0:
+		return SP_SUB0;
+	case SP_SUB0:
+		return SP_PUB0;
 	case SP_PAIR0:
 		break;
 	}

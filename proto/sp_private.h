@@ -90,7 +90,7 @@ static inline unsigned sp_header_len(const struct sp *sp)
 
 static inline unsigned sp_id_len(const struct sp *sp)
 {
-	return sp->config.protocol == SP_PAIR0 ? 0 : ID_LEN;
+	return sp->config.protocol == SP_REQ0 || sp->config.protocol == SP_REP0 ? ID_LEN : 0;
 }
 
 static inline bool sp_alive(const struct sp *sp)

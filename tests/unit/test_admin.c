@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define STRANGER 65534
@@ -330,6 +332,51 @@ START_TEST(test_stale_socket)
 }
 END_TEST
 
+static int connect_to(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", path);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+/* Peers that leave before the handshake, say something else, or stay and say nothing. */
+START_TEST(test_rude_peers)
+{
+	static const char garbage[] = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+	static const char huge[] = "\0SP\0\0\x30\0\0\x01\x7f\xff\xff\xff\xff\xff\xff\xff";
+	static const char no_id[] = "\0SP\0\0\x30\0\0\x01\0\0\0\0\0\0\0\x02{}";
+	int idle[200];
+	struct node node;
+	cJSON *json;
+
+	node_start(&node, "", answers);
+	for (int i = 0; i < 100; i++) {
+		int fd = connect_to(i % 2 ? node.socket : node.events);
+
+		if (i % 5 == 1)
+			ck_assert_int_gt(write(fd, garbage, sizeof(garbage) - 1), 0);
+		if (i % 5 == 2)
+			ck_assert_int_gt(write(fd, huge, sizeof(huge) - 1), 0);
+		if (i % 5 == 3)
+			ck_assert_int_gt(write(fd, no_id, sizeof(no_id) - 1), 0);
+		close(fd);
+	}
+	for (int i = 0; i < 200; i++) {
+		idle[i] = connect_to(node.socket);
+		node_turn(&node, 1);
+	}
+	json = node_ask(&node, "{\"command\":\"tree\"}");
+	ck_assert(is_ok(json));
+	cJSON_Delete(json);
+	for (int i = 0; i < 200; i++)
+		close(idle[i]);
+	node_end(&node);
+}
+END_TEST
+
 /* --- HTTP ---------------------------------------------------------------------------------------
  */
 
@@ -469,6 +516,7 @@ int main(void)
 	tcase_add_test(tcase, test_path_too_long);
 	tcase_add_test(tcase, test_socket_is_taken);
 	tcase_add_test(tcase, test_stale_socket);
+	tcase_add_test(tcase, test_rude_peers);
 	tcase_add_test(tcase, test_metrics);
 	tcase_add_test(tcase, test_health);
 	tcase_add_test(tcase, test_events);
