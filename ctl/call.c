@@ -1,6 +1,7 @@
 /* Tools: what they are, as the node or as a client sees them; calling one. */
 #include "json.h"
 #include "json_write.h"
+#include "jsonrpc.h"
 #include "bounds.h"
 #include "mcp_client.h"
 #include "render.h"
@@ -134,15 +135,13 @@ static int read_arguments(const struct invocation *inv, struct buf *out)
 
 /* --- call ----------------------------------------------------------------------------------- */
 
-static int show_result(
-	const struct invocation *inv, const struct mcp_answer *answer, const struct buf *message)
+static int show_result(const struct invocation *inv, const struct mcp_answer *answer)
 {
 	cJSON *json = cJSON_ParseWithLength(answer->result.p, answer->result.len);
 	bool failed = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(json, "isError"));
 	struct buf out;
 	int status;
 
-	(void)message;
 	buf_init(&out, 2 * MCP_CLIENT_ANSWER_MAX);
 	if (inv->option[OPT_JSON]) {
 		buf_append_span(&out, answer->result);
@@ -154,6 +153,26 @@ static int show_result(
 	buf_free(&out);
 	cJSON_Delete(json);
 	return status == EXIT_DONE && failed ? EXIT_TOOL : status;
+}
+
+/* Unknown tools are refused as bad params (MCP, tools, error handling): is it that? */
+static bool is_unknown_tool(
+	struct mcp_client *client, const struct mcp_answer *answer, const char *name)
+{
+	struct span message, data, tool;
+	struct mcp_answer list;
+	struct json_iter iter;
+	bool found = false;
+	int64_t code = 0;
+
+	if (jsonrpc_error_get(answer->error, &code, &message, &data) < 0 || code != -32602 ||
+		mcp_client_request(client, "tools/list", SPAN_LIT("{}"), &list) != EXIT_DONE)
+		return false;
+	iter = json_iter(json_object_get(list.result, SPAN_LIT("tools")));
+	while (!found && json_iter_element(&iter, &tool))
+		found = json_equal_string(json_object_get(tool, SPAN_LIT("name")), span_str(name));
+	mcp_answer_free(&list);
+	return !found;
 }
 
 static int call(
@@ -173,8 +192,13 @@ static int call(
 	buf_free(&params);
 	if (status != EXIT_DONE)
 		return status;
-	status = answer.error.len ? mcp_client_fail(&answer)
-				  : show_result(inv, &answer, &answer.message);
+	if (answer.error.len && is_unknown_tool(client, &answer, inv->args[0]))
+		status = ctl_fail(
+			EXIT_NOT_FOUND, "gatehouse tools", "there is no tool '%s'", inv->args[0]);
+	else if (answer.error.len)
+		status = mcp_client_fail(&answer);
+	else
+		status = show_result(inv, &answer);
 	if (inv->option[OPT_TIMINGS])
 		fprintf(stderr, "%s%stotal;dur=%.3f\n", answer.timing, *answer.timing ? ", " : "",
 			(double)answer.total_us / 1000);

@@ -175,6 +175,10 @@ int mcp_client_request(struct mcp_client *client, const char *method, struct spa
 	buf_init(&body, MCP_CLIENT_ANSWER_MAX);
 	buf_init(&answer.message, MCP_CLIENT_ANSWER_MAX);
 	client->id = ++client->next_id;
+	/* on a connection that was used before, libcurl sends again by itself when it breaks
+	 * without an answer: a call gets a fresh one */
+	curl_easy_setopt(
+		client->curl, CURLOPT_FRESH_CONNECT, strcmp(method, "tools/call") == 0 ? 1L : 0L);
 	status = jsonrpc_write_request(&body, client->id, span_str(method), params) < 0
 			 ? ctl_fail(EXIT_NODE, NULL, "the request is too long")
 			 : post(client, &body, &answer);

@@ -52,11 +52,11 @@ static void write_server(
 		buf_append_char(out, ',');
 	}
 	buf_printf(out,
-		"\"required\":%s,\"tools\":%u,\"resources\":%u,\"templates\":%u,\"prompts\":%u,"
+		"\"required\":%s,\"tools\":%u,\"resources\":%u,\"templates\":%u,\"prompts\":%u,\"timeout_ms\":%u,"
 		"\"since_ms\":%llu}",
 		server && server->config->required ? "true" : "false", row->count[CATALOGUE_TOOL],
 		row->count[CATALOGUE_RESOURCE], row->count[CATALOGUE_TEMPLATE],
-		row->count[CATALOGUE_PROMPT],
+		row->count[CATALOGUE_PROMPT], row->call_timeout_ms,
 		(unsigned long long)(server ? clock_ms() - server->since_ms : 0));
 }
 
