@@ -23,21 +23,28 @@ static void send_config(struct node *node, struct child *child)
 			KV_STR("child_role", role_name(child->role)), KV_STR("name", child->name));
 }
 
-static void send_configs(struct node *node)
-{
-	struct child *child;
-
-	for (child = node->children.by_instance; child; child = child->hh.next)
-		if (child->link && child->role != ROLE_KEEPER)
-			send_config(node, child);
-}
-
 static bool is_wanted(const struct node *node, const char *name)
 {
 	for (size_t i = 0; i < node->config->server_count; i++)
 		if (strcmp(node->config->servers[i].name, name) == 0)
 			return !node->config->servers[i].disabled;
 	return false;
+}
+
+/* The upstream worker of a server that is no longer there is about to be stopped. */
+static bool gets_config(const struct node *node, const struct child *child)
+{
+	return child->link && child->role != ROLE_KEEPER &&
+	       (child->role != ROLE_UPSTREAM || is_wanted(node, child->name));
+}
+
+static void send_configs(struct node *node)
+{
+	struct child *child;
+
+	for (child = node->children.by_instance; child; child = child->hh.next)
+		if (gets_config(node, child))
+			send_config(node, child);
 }
 
 /* Servers that changed get a new worker, unchanged ones are not touched. */
@@ -106,7 +113,7 @@ int node_reload(struct node *node, bool dry, struct buf *out, struct err *err)
 	}
 	node->config = fresh;
 	node->generation++;
-	buf_printf(out, "generation %llu\n", (unsigned long long)node->generation);
+	buf_printf(out, "\ngeneration %llu\n", (unsigned long long)node->generation);
 	if (fresh->log_level != old->log_level)
 		node_set_log_level(node, (enum log_level)fresh->log_level);
 	send_configs(node);
