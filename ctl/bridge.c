@@ -3,7 +3,6 @@
 #include "mcp.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,163 +15,13 @@
 #define FINISH_MS 10000u           /* for what is under way when input ends */
 #define POLL_MS 1000
 
-static void complain(const char *what, struct span detail)
-{
-	fprintf(stderr, "gatehouse stdio: %s%s%.*s\n", what, detail.len ? ": " : "",
-		SPAN_ARG(detail));
-}
-
-/* --- lines out ------------------------------------------------------------------------------ */
-
-static void write_all(struct bridge *bridge, const char *data, size_t len)
-{
-	while (len > 0 && !bridge->out_closed) {
-		ssize_t n = write(bridge->out, data, len);
-
-		if (n < 0 && errno == EAGAIN)
-			poll(&(struct pollfd){bridge->out, POLLOUT, 0}, 1, POLL_MS);
-		else if (n < 0 && errno != EINTR)
-			bridge->out_closed = true;
-		if (n <= 0)
-			continue;
-		data += n;
-		len -= (size_t)n;
-	}
-}
-
-/* One message, one line: line ends within JSON are white space. */
-static void write_line(struct bridge *bridge, struct span message)
-{
-	struct buf line;
-
-	buf_init(&line, message.len + 1);
-	if (buf_append_span(&line, message) < 0) {
-		complain("out of memory, a message is lost", SPAN_NONE);
-		return;
-	}
-	for (size_t i = 0; i < line.len; i++)
-		if (line.data[i] == '\n' || line.data[i] == '\r')
-			line.data[i] = ' ';
-	buf_append_char(&line, '\n');
-	write_all(bridge, line.data, line.len);
-	buf_free(&line);
-}
-
-static void write_failure(struct bridge *bridge, struct span raw_id, const struct err *err,
-	enum jsonrpc_executed executed)
-{
-	struct buf out;
-
-	buf_init(&out, READ_SIZE);
-	if (jsonrpc_write_err(&out, raw_id, err, executed) == 0)
-		write_line(bridge, buf_span(&out));
-	buf_free(&out);
-}
-
-/* The request gets an answer, if it is one and has none yet. */
-static void fail(struct transfer *transfer, enum err_code code, enum jsonrpc_executed executed,
-	const char *text)
-{
-	struct err err = {0};
-
-	if (transfer->answered)
-		return;
-	if (!transfer->raw_id.len) {
-		complain(text, SPAN_NONE);
-		return;
-	}
-	err_set(&err, code, "%s", text);
-	write_failure(transfer->bridge, transfer->raw_id, &err, executed);
-	transfer->answered = true;
-}
-
-/* --- messages from the server --------------------------------------------------------------- */
-
-static void take_version(struct bridge *bridge, struct span result)
-{
-	struct span text = SPAN_NONE;
-
-	if (json_string_copy(json_object_get(result, SPAN_LIT("protocolVersion")), bridge->version,
-		    sizeof(bridge->version) - 1, &text) == 0)
-		bridge->version[text.len] = '\0';
-}
-
-void bridge_deliver(struct transfer *transfer, struct span message)
-{
-	struct bridge *bridge = transfer->bridge;
-	struct jsonrpc msg;
-	struct err err = {0};
-
-	if (jsonrpc_parse(message, &msg, &err) < 0) {
-		complain("what the server said is no JSON-RPC", span_str(err_text(&err)));
-		return;
-	}
-	if (jsonrpc_is_reply(&msg) && transfer->raw_id.len &&
-		json_equal_scalar(msg.id, transfer->raw_id)) {
-		if (transfer->answered)
-			return; /* a stream taken up again may begin with it */
-		transfer->answered = true;
-		if (transfer->initialize && msg.kind == JSONRPC_RESULT) {
-			take_version(bridge, msg.result);
-			bridge->epoch++;
-			snprintf(bridge->session, sizeof(bridge->session), "%s", transfer->session);
-			if (transfer->kind == TRANSFER_POST)
-				bridge->state = SESSION_OPEN;
-		}
-		if (transfer->kind == TRANSFER_RENEW)
-			return;
-	}
-	write_line(bridge, msg.body);
-}
-
-/* An answer that is no stream: the response, or why there is none. */
-static void deliver_body(struct transfer *transfer, long status)
-{
-	struct span body = buf_span(&transfer->answer), message = SPAN_NONE, data = SPAN_NONE;
-	struct span text = SPAN_NONE;
-	char room[1024], why[1200];
-	struct jsonrpc msg;
-	int64_t code;
-
-	if (body.len && jsonrpc_parse(body, &msg, NULL) == 0) {
-		bool reply = jsonrpc_is_reply(&msg);
-
-		if (!reply || (msg.id.len && json_equal_scalar(msg.id, transfer->raw_id)) ||
-			msg.kind == JSONRPC_BATCH) {
-			bridge_deliver(transfer, body);
-			return;
-		}
-		/* an error that could not name the request is told as the request's */
-		if (msg.kind == JSONRPC_ERROR && transfer->raw_id.len &&
-			jsonrpc_error_get(msg.error, &code, &message, &data) == 0) {
-			struct buf out;
-
-			json_string_copy(message, room, sizeof(room), &text);
-			buf_init(&out, BRIDGE_MESSAGE_MAX);
-			if (jsonrpc_write_error(&out, transfer->raw_id, code, text, data) == 0)
-				write_line(transfer->bridge, buf_span(&out));
-			buf_free(&out);
-			transfer->answered = true;
-			return;
-		}
-	}
-	if (status >= 300 || transfer->raw_id.len) {
-		snprintf(why, sizeof(why), "the server answered HTTP %ld without a response",
-			status);
-		fail(transfer, ERR_PROTOCOL,
-			status >= 400 && status < 500 ? JSONRPC_EXECUTED_NO
-						      : JSONRPC_EXECUTED_UNKNOWN,
-			why);
-	}
-}
-
 /* --- the session ---------------------------------------------------------------------------- */
 
 static void start_or_fail(struct transfer *transfer)
 {
 	if (transfer_start(transfer) == 0)
 		return;
-	fail(transfer, ERR_NO_MEMORY, JSONRPC_EXECUTED_NO, "out of memory");
+	bridge_fail(transfer, ERR_NO_MEMORY, JSONRPC_EXECUTED_NO, "out of memory");
 	transfer_free(transfer);
 }
 
@@ -199,7 +48,7 @@ static void renew(struct bridge *bridge)
 
 	if (bridge->state == SESSION_RENEWING || bridge->stopping)
 		return;
-	complain("the server has forgotten the session, it is opened again", SPAN_NONE);
+	bridge_complain("the server has forgotten the session, it is opened again", SPAN_NONE);
 	bridge->state = SESSION_RENEWING;
 	transfer = transfer_new(bridge, TRANSFER_RENEW);
 	if (!transfer || buf_append_span(&transfer->body, buf_span(&bridge->initialize)) < 0 ||
@@ -230,7 +79,7 @@ static void release_waiting(struct bridge *bridge, bool open)
 			start_or_fail(transfer);
 			continue;
 		}
-		fail(transfer, ERR_SESSION_UNKNOWN, JSONRPC_EXECUTED_NO,
+		bridge_fail(transfer, ERR_SESSION_UNKNOWN, JSONRPC_EXECUTED_NO,
 			"the server has forgotten the session and opens no other");
 		transfer_free(transfer);
 	}
@@ -336,15 +185,17 @@ static void ended_post(struct transfer *transfer, CURLcode code, long status)
 	if (transfer->kind == TRANSFER_POST && lost_session(transfer, status))
 		return;
 	if (transfer->broken)
-		fail(transfer, ERR_TOO_LARGE, JSONRPC_EXECUTED_UNKNOWN, "the answer is too long");
+		bridge_fail(transfer, ERR_TOO_LARGE, JSONRPC_EXECUTED_UNKNOWN,
+			"the answer is too long");
 	else if (code == CURLE_COULDNT_CONNECT)
-		fail(transfer, ERR_CLOSED, JSONRPC_EXECUTED_NO, "no node listens there");
+		bridge_fail(transfer, ERR_CLOSED, JSONRPC_EXECUTED_NO, "no node listens there");
 	else if (code != CURLE_OK)
-		fail(transfer, ERR_CLOSED, JSONRPC_EXECUTED_UNKNOWN, curl_easy_strerror(code));
+		bridge_fail(
+			transfer, ERR_CLOSED, JSONRPC_EXECUTED_UNKNOWN, curl_easy_strerror(code));
 	else if (transfer->kind == TRANSFER_POST && !transfer->sse)
-		deliver_body(transfer, status);
+		bridge_deliver_body(transfer, status);
 	if (transfer->raw_id.len)
-		fail(transfer, ERR_CLOSED, JSONRPC_EXECUTED_UNKNOWN,
+		bridge_fail(transfer, ERR_CLOSED, JSONRPC_EXECUTED_UNKNOWN,
 			"the stream ended before the answer");
 	transfer_free(transfer);
 }
@@ -441,7 +292,7 @@ static void send_message(struct bridge *bridge, const struct jsonrpc *msg)
 	transfer = transfer_new(bridge, TRANSFER_POST);
 	if (!transfer || buf_append_span(&transfer->body, msg->body) < 0 ||
 		jsonrpc_parse(buf_span(&transfer->body), &own, NULL) < 0) {
-		complain("out of memory, a message is lost", SPAN_NONE);
+		bridge_complain("out of memory, a message is lost", SPAN_NONE);
 		return;
 	}
 	if (own.kind == JSONRPC_REQUEST)
@@ -471,7 +322,7 @@ static void take_line(struct bridge *bridge, struct span line)
 	if (jsonrpc_parse(text, &msg, &err) == 0)
 		send_message(bridge, &msg);
 	else
-		write_failure(bridge, msg.id, &err, JSONRPC_EXECUTED_NO);
+		bridge_refuse(bridge, msg.id, &err, JSONRPC_EXECUTED_NO);
 }
 
 static void refuse_long_line(struct bridge *bridge)
@@ -479,7 +330,7 @@ static void refuse_long_line(struct bridge *bridge)
 	struct err err = {0};
 
 	err_set(&err, ERR_TOO_LARGE, "a message may have %u bytes", BRIDGE_MESSAGE_MAX);
-	write_failure(bridge, SPAN_NONE, &err, JSONRPC_EXECUTED_NO);
+	bridge_refuse(bridge, SPAN_NONE, &err, JSONRPC_EXECUTED_NO);
 	bridge->skipping = true;
 	buf_clear(&bridge->input);
 }

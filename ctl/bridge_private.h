@@ -73,8 +73,20 @@ int transfer_start(struct transfer *transfer);
 /* The exchange is over; drop what belonged to it alone. */
 void transfer_stop(struct transfer *transfer);
 
-/* bridge.c: a message came. */
+/* bridge_out.c */
+/* A message came. */
 void bridge_deliver(struct transfer *transfer, struct span message);
+/* An answer that is no stream: the response, or why there is none. */
+void bridge_deliver_body(struct transfer *transfer, long status);
+/* The request gets an error for an answer, if it is one and has none yet. */
+void bridge_fail(struct transfer *transfer, enum err_code code, enum jsonrpc_executed executed,
+	const char *text);
+/* An error response; raw_id may be empty. */
+void bridge_refuse(struct bridge *bridge, struct span raw_id, const struct err *err,
+	enum jsonrpc_executed executed);
+/* To standard error. */
+void bridge_complain(const char *what, struct span detail);
+
 /* bridge.c: the exchange has ended. */
 void bridge_ended(struct transfer *transfer, CURLcode code, long status);
 
