@@ -236,6 +236,7 @@ static int fill_live(struct records *records, struct err *err)
 
 static int reconcile(struct records *records, struct err *err)
 {
+	struct err why = {0};
 	int r;
 
 	if (!is_complete(records->live))
@@ -243,7 +244,10 @@ static int reconcile(struct records *records, struct err *err)
 	if (is_complete(records->durable))
 		return read_notes(records, err);
 	r = records_visit_store(records->live, SPAN_NONE, mark_whole, records);
-	return r == 0 ? records_copy_marked(records, err) : r;
+	/* the disk may be full: the sessions go on, and the marks bring them over later */
+	if (r == 0 && records_copy_marked(records, &why) < 0)
+		log_error("session.sync_failed", err_text(&why));
+	return r;
 }
 
 static int open_store(const char *state_dir, const char *name, enum store_durability durability,
