@@ -2,6 +2,7 @@
 #include "config.h"
 #include "ctl.h"
 
+#include <cjson/cJSON.h>
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
@@ -196,8 +197,100 @@ int run_config_schema(struct invocation *inv)
 	return r == 0 ? EXIT_DONE : EXIT_NODE;
 }
 
+/* --- config import -------------------------------------------------------------------------- */
+
+static cJSON *view_of(const struct config *config, enum config_view view)
+{
+	struct buf out;
+	cJSON *json = NULL;
+
+	buf_init(&out, OUTPUT_MAX);
+	if (config_write_json(config, view, NULL, &out) == 0)
+		json = cJSON_ParseWithLength(out.data, out.len);
+	if (out.data)
+		explicit_bzero(out.data, out.len);
+	buf_free(&out);
+	return json;
+}
+
+/* Drop what the file did not say. origins: the same tree with {"value","origin"} for leaves.
+ * Returns whether anything is left. */
+static bool keep_said(cJSON *full, const cJSON *origins)
+{
+	const cJSON *origin = cJSON_GetObjectItemCaseSensitive(origins, "origin");
+	cJSON *item, *next;
+	int index = 0;
+	bool any = false;
+
+	if (cJSON_IsString(origin))
+		return strcmp(origin->valuestring, "default") != 0;
+	for (item = full->child; item; item = next, index++) {
+		const cJSON *of = item->string
+					  ? cJSON_GetObjectItemCaseSensitive(origins, item->string)
+					  : cJSON_GetArrayItem(origins, index);
+
+		next = item->next;
+		if (of && keep_said(item, of))
+			any = true;
+		else if (item->string)
+			cJSON_Delete(cJSON_DetachItemViaPointer(full, item));
+	}
+	return any;
+}
+
+/* As a file has it: secrets are plain strings, a dollar is written as two. */
+static bool make_plain(cJSON *item)
+{
+	const cJSON *secret = cJSON_GetObjectItemCaseSensitive(item, "secret");
+	const char *text = cJSON_IsString(item) ? item->valuestring : NULL;
+	struct buf out;
+	bool done;
+
+	if (cJSON_IsString(secret) && !secret->next && item->child == secret)
+		text = secret->valuestring;
+	if (!text) {
+		for (cJSON *child = item->child; child; child = child->next)
+			if (!make_plain(child))
+				return false;
+		return true;
+	}
+	buf_init(&out, OUTPUT_MAX);
+	for (const char *p = text; *p; p++)
+		buf_append_str(&out, *p == '$' ? "$$" : (char[]){*p, '\0'});
+	done = buf_append_char(&out, '\0') == 0;
+	if (done) {
+		cJSON_Delete(item->child);
+		item->child = NULL;
+		cJSON_free(item->valuestring);
+		item->type = cJSON_String;
+		item->valuestring = out.data;
+		out.data = NULL;
+	}
+	buf_free(&out);
+	return done;
+}
+
 /* A client's file is read as it is; what comes out is the same in Gatehouse's own words, secrets
  * included: it is a file to be used. */
+static int write_import(const struct config *config)
+{
+	cJSON *full = view_of(config, CONFIG_VIEW_FULL);
+	cJSON *origins = view_of(config, CONFIG_VIEW_ORIGIN);
+	char *text = NULL;
+
+	if (full && origins) {
+		keep_said(full, origins);
+		text = make_plain(full) ? cJSON_Print(full) : NULL;
+	}
+	cJSON_Delete(full);
+	cJSON_Delete(origins);
+	if (!text)
+		return ctl_fail(EXIT_NODE, NULL, "out of memory");
+	puts(text);
+	cJSON_free(text);
+	return EXIT_DONE;
+}
+
 int run_config_import(struct invocation *inv)
 {
 	struct config_report report;
@@ -208,7 +301,7 @@ int run_config_import(struct invocation *inv)
 		return status;
 	status = load(inv->option[OPT_CONFIG], true, &config, &report);
 	if (status == EXIT_DONE)
-		status = write_config(config, CONFIG_VIEW_FULL);
+		status = write_import(config);
 	config_free(config);
 	config_report_free(&report);
 	return status;
