@@ -1,6 +1,8 @@
 #include "lists.h"
 #include "json_write.h"
 #include "modern.h"
+#include "own_lists.h"
+#include "worker.h"
 
 #include <stdio.h>
 
@@ -46,30 +48,44 @@ static int read_cursor(struct span params, uint32_t total, uint32_t *ret_first, 
 		"the cursor is not one that a list of this server gave out");
 }
 
-static uint32_t write_items(const struct catalogue *catalogue, enum catalogue_kind kind,
-	uint32_t first, struct buf *out)
+/* From item first on. Returns the number of the item after the last one written. */
+static uint32_t write_items(
+	struct worker *worker, enum catalogue_kind kind, uint32_t first, struct buf *out)
 {
-	uint32_t total = catalogue ? catalogue_count(catalogue, kind, CATALOGUE_ALL_SERVERS) : 0;
-	uint32_t n = first;
-	struct catalogue_item item;
+	struct own_walk walk = own_walk(worker, kind);
+	uint32_t n = 0;
+	struct span json;
 
-	for (; n < total && n - first < PAGE_ITEMS; n++) {
-		if (!catalogue_get(catalogue, kind, CATALOGUE_ALL_SERVERS, n, &item))
-			break;
-		if (out->len + item.json.len > PAGE_BYTES && n > first)
+	while (own_walk_next(&walk, &json)) {
+		if (n < first) {
+			n++;
+			continue;
+		}
+		if (n - first >= PAGE_ITEMS || (out->len + json.len > PAGE_BYTES && n > first))
 			break;
 		if (n > first)
 			buf_append_char(out, ',');
-		buf_append_span(out, item.json);
+		buf_append_span(out, json);
+		n++;
 	}
 	return n;
 }
 
-void list_answer(struct request *request, const struct catalogue *catalogue, struct span params)
+void list_request(struct request *request, struct span params)
 {
+	/* on a page further on, the list stays the one that was begun */
+	if (json_object_get(params, SPAN_LIT("cursor")).len ||
+		!own_lists_fetch(request, kind_of(request->method)))
+		list_answer(request, params);
+}
+
+void list_answer(struct request *request, struct span params)
+{
+	struct worker *worker = request->worker;
+	const struct catalogue *catalogue = worker->catalogue;
 	const struct mcp_method_info *info = mcp_method_info(request->method);
 	enum catalogue_kind kind = kind_of(request->method);
-	uint32_t total = catalogue ? catalogue_count(catalogue, kind, CATALOGUE_ALL_SERVERS) : 0;
+	uint32_t total = own_lists_count(worker, kind);
 	uint32_t first, next;
 	struct err err = {0};
 	struct buf out;
@@ -88,7 +104,7 @@ void list_answer(struct request *request, const struct catalogue *catalogue, str
 		buf_append_char(&out, ',');
 	}
 	buf_printf(&out, "\"%.*s\":[", SPAN_ARG(info->list));
-	next = write_items(catalogue, kind, first, &out);
+	next = write_items(worker, kind, first, &out);
 	buf_append_char(&out, ']');
 	if (next < total)
 		buf_printf(&out, ",\"nextCursor\":\"g%llx-%u\"",

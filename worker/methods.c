@@ -2,9 +2,11 @@
 #include "initialize.h"
 #include "lists.h"
 #include "modern.h"
+#include "own_lists.h"
 #include "worker.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* --- what is answered here
  * ------------------------------------------------------------------------------------------- */
@@ -19,11 +21,6 @@ static void on_discover(struct request *request, struct span params)
 {
 	(void)params;
 	modern_discover(request);
-}
-
-static void on_list(struct request *request, struct span params)
-{
-	list_answer(request, request->worker->catalogue, params);
 }
 
 static void on_set_level(struct request *request, struct span params)
@@ -117,7 +114,8 @@ static bool find_named(struct request *request, enum catalogue_kind kind, struct
 	struct span name;
 
 	return catalogue && json_string_copy(token, text, sizeof(text), &name) == 0 &&
-	       catalogue_find(catalogue, kind, name, ret, 1) > 0;
+	       (own_lists_find(request->worker, kind, name, ret) ||
+		       catalogue_find(catalogue, kind, name, ret, 1) > 0);
 }
 
 static void fail_unknown(struct request *request, const char *what, struct span token)
@@ -165,6 +163,22 @@ static bool is_safe(
 	return false;
 }
 
+/*
+ * A name that the catalogue does not know may be one that a server offers to this client alone: its
+ * lists tell. True: the request goes on when they are there.
+ */
+static bool wait_for_lists(
+	struct request *request, enum catalogue_kind kind, struct span token, struct span params)
+{
+	if (request->asked_lists || json_type(token) != JSON_STRING)
+		return false;
+	request->asked_lists = true;
+	free(request->params);
+	request->params = strndup(params.p, params.len);
+	request->params_len = params.len;
+	return request->params && own_lists_fetch(request, kind);
+}
+
 static void on_tool(struct request *request, struct span params)
 {
 	struct span token = mcp_route_value(request->method, params);
@@ -172,7 +186,8 @@ static void on_tool(struct request *request, struct span params)
 	struct err err = {0};
 
 	if (!find_named(request, CATALOGUE_TOOL, token, &item)) {
-		fail_unknown(request, "tool", token);
+		if (!wait_for_lists(request, CATALOGUE_TOOL, token, params))
+			fail_unknown(request, "tool", token);
 		return;
 	}
 	if (request->era == MCP_MODERN && (item.flags & CATALOGUE_HEADERS) && request->exchange &&
@@ -203,7 +218,18 @@ static void on_prompt(struct request *request, struct span params)
 
 /* Whose a URI is: by the lists, then by the templates, then the only server that has resources at
  * all. */
-static bool find_uri(const struct worker *worker, struct span uri, uint32_t *ret_server)
+static bool find_listed(struct worker *worker, struct span uri, struct catalogue_item *ret)
+{
+	const struct catalogue *catalogue = worker->catalogue;
+
+	return own_lists_find(worker, CATALOGUE_RESOURCE, uri, ret) ||
+	       own_lists_find(worker, CATALOGUE_TEMPLATE, uri, ret) ||
+	       catalogue_find(catalogue, CATALOGUE_RESOURCE, uri, ret, 1) > 0 ||
+	       catalogue_find(catalogue, CATALOGUE_TEMPLATE, uri, ret, 1) > 0 ||
+	       own_lists_match(worker, uri, ret) || catalogue_match(catalogue, uri, ret, 1) > 0;
+}
+
+static bool find_uri(struct worker *worker, struct span uri, uint32_t *ret_server)
 {
 	struct catalogue_item item;
 	struct catalogue_server server;
@@ -211,9 +237,7 @@ static bool find_uri(const struct worker *worker, struct span uri, uint32_t *ret
 
 	if (!worker->catalogue)
 		return false;
-	if (catalogue_find(worker->catalogue, CATALOGUE_RESOURCE, uri, &item, 1) > 0 ||
-		catalogue_find(worker->catalogue, CATALOGUE_TEMPLATE, uri, &item, 1) > 0 ||
-		catalogue_match(worker->catalogue, uri, &item, 1) > 0) {
+	if (find_listed(worker, uri, &item)) {
 		*ret_server = item.server;
 		return true;
 	}
@@ -341,10 +365,10 @@ static method_fn *const methods[MCP_METHOD_MAX] = {
 	[MCP_INITIALIZE] = initialize_request,
 	[MCP_PING] = on_ping,
 	[MCP_DISCOVER] = on_discover,
-	[MCP_TOOLS_LIST] = on_list,
-	[MCP_RESOURCES_LIST] = on_list,
-	[MCP_TEMPLATES_LIST] = on_list,
-	[MCP_PROMPTS_LIST] = on_list,
+	[MCP_TOOLS_LIST] = list_request,
+	[MCP_RESOURCES_LIST] = list_request,
+	[MCP_TEMPLATES_LIST] = list_request,
+	[MCP_PROMPTS_LIST] = list_request,
 	[MCP_LOGGING_SET_LEVEL] = on_set_level,
 	[MCP_TOOLS_CALL] = on_tool,
 	[MCP_PROMPTS_GET] = on_prompt,

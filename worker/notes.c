@@ -1,5 +1,6 @@
 #include "notes.h"
 #include "lists.h"
+#include "own_lists.h"
 #include "worker.h"
 
 /* Is a log message below what was asked for? */
@@ -85,7 +86,8 @@ void notes_of_server(
 {
 	enum mcp_method which = mcp_method_find(method);
 
-	(void)server;
+	if (which != MCP_METHOD_NONE)
+		own_lists_outdated(server, which);
 	if ((which == MCP_MESSAGE && too_quiet(worker->session.log_level, params)) ||
 		(which == MCP_RESOURCE_UPDATED && !is_subscribed(worker, params)))
 		return;

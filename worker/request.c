@@ -45,6 +45,28 @@ struct request *request_new(struct worker *worker, struct exchange *exchange,
 	return request;
 }
 
+struct request *request_new_own(
+	struct worker *worker, enum mcp_method method, request_reply_fn *fn, void *arg)
+{
+	struct request *request = calloc(1, sizeof(*request));
+
+	if (!request)
+		return NULL;
+	*request = (struct request){
+		.worker = worker,
+		.method = method,
+		.era = MCP_LEGACY,
+		.safe = true,
+		.deadline_ms =
+			worker_now(worker) + (uint64_t)worker->config->session_request_timeout,
+		.on_reply = fn,
+		.arg = arg,
+	};
+	DL_APPEND(worker->requests, request);
+	worker->n_requests++;
+	return request;
+}
+
 void request_free(struct request *request)
 {
 	if (request->worker->initialize == request)
@@ -279,7 +301,8 @@ void request_cancel(struct worker *worker, struct span raw_id, struct span reaso
 
 	DL_FOREACH(worker->requests, request)
 	{
-		if (request->cancelled || !json_equal_scalar(request->id, raw_id) ||
+		if (request->cancelled || !request->id.len ||
+			!json_equal_scalar(request->id, raw_id) ||
 			request->method == MCP_INITIALIZE)
 			continue;
 		withdraw(request, reason);

@@ -46,9 +46,11 @@ struct request {
 	enum mcp_log_level log_level; /* modern: of the request itself */
 	/* on its way to a server */
 	struct server *server;
-	bool waiting;   /* to be sent (again) */
-	uint32_t call;  /* stream on the server's link; 0: not there */
-	bool forwarded; /* it may have reached the server */
+	bool awaits_lists; /* of servers, to be answered itself (own_lists.h) */
+	bool asked_lists;  /* for a name that the catalogue does not know */
+	bool waiting;      /* to be sent (again) */
+	uint32_t call;     /* stream on the server's link; 0: not there */
+	bool forwarded;    /* it may have reached the server */
 	unsigned tries;
 	char *params; /* as the server gets them; owned */
 	size_t params_len;
@@ -60,6 +62,9 @@ struct request {
 /* msg is borrowed. NULL when memory is out. Counts as unanswered in exchange. */
 struct request *request_new(struct worker *worker, struct exchange *exchange,
 	const struct jsonrpc *msg, enum mcp_era era);
+/* One that this worker sends of its own accord, to a server. NULL when memory is out. */
+struct request *request_new_own(
+	struct worker *worker, enum mcp_method method, request_reply_fn *fn, void *arg);
 void request_free(struct request *request);
 
 /* Each answers the client and frees the request. */

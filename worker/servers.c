@@ -4,6 +4,7 @@
 #include "json_write.h"
 #include "log.h"
 #include "notes.h"
+#include "own_lists.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -25,7 +26,7 @@ struct server *server_find(struct worker *worker, struct span name)
 	return server;
 }
 
-static struct server *server_get(struct worker *worker, struct span name)
+struct server *server_get(struct worker *worker, struct span name)
 {
 	struct server *server = server_find(worker, name);
 
@@ -329,6 +330,7 @@ void servers_free(struct worker *worker)
 	HASH_ITER (hh, worker->servers, server, next) {
 		HASH_DEL(worker->servers, server);
 		link_free(server->link);
+		own_lists_free(server);
 		free(server);
 	}
 }
@@ -369,6 +371,7 @@ static void on_parked(struct link *link, const struct message *msg, void *arg)
 static void on_done(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_call_done *done = msg->fields;
+	struct server *server = link_user(link);
 	struct request *request = find_call(link, worker_of(arg), msg->stream);
 	struct reply reply = {
 		.kind = (unsigned)done->kind,
@@ -381,6 +384,7 @@ static void on_done(struct link *link, const struct message *msg, void *arg)
 		return;
 	if (done->kind == 2)
 		err_set(&reply.err, (enum err_code)done->code, "%.*s", SPAN_ARG(done->detail));
+	server->spoken |= done->kind != 2;
 	/* whose answer it was is still asked for, by what remembers tasks and subscriptions */
 	request->call = 0;
 	request_reply(request, &reply);
@@ -453,6 +457,8 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 		log_warn("link.failed", why, KV_STR("server", server->name));
 	link_free(link);
 	server->link = NULL;
+	server->spoken = false;
+	own_lists_outdated(server, MCP_METHOD_NONE);
 	asks_server_gone(worker, server);
 	while (settle_one(server))
 		;

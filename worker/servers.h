@@ -2,20 +2,24 @@
 #ifndef GATEHOUSE_SERVERS_H
 #define GATEHOUSE_SERVERS_H
 
+#include "catalogue.h"
 #include "link.h"
 #include "request.h"
 
 #include <uthash.h>
 
 struct worker;
+struct own_list;
 
 struct server {
 	char name[LIMIT_SERVER_NAME + 1];
 	struct worker *worker;
 	struct link *link; /* NULL: not open */
 	bool opening;
-	uint64_t retry_ms; /* not asked for again before */
-	uint64_t since_ms; /* since when calls wait for it; 0: none do */
+	bool spoken;                              /* the server has answered on this link */
+	struct own_list *own[CATALOGUE_KIND_MAX]; /* or NULL */
+	uint64_t retry_ms;                        /* not asked for again before */
+	uint64_t since_ms;                        /* since when calls wait for it; 0: none do */
 	UT_hash_handle hh;
 };
 
@@ -38,6 +42,8 @@ void server_notify(
 /* Calls that wait: open links, or give up. */
 void server_tick(struct worker *worker, uint64_t now_ms);
 struct server *server_find(struct worker *worker, struct span name);
+/* The same, made when it is not there yet; NULL when memory is out. */
+struct server *server_get(struct worker *worker, struct span name);
 /* The session is over: the servers' children that belong to it may end. */
 void server_detach_all(struct worker *worker);
 /* True: all that was said to them has left. */

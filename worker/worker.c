@@ -132,18 +132,22 @@ void worker_end_session(struct worker *worker, const char *reason, bool tell)
  * ---------------------------------------------------------------------------------------------------------
  */
 
-/* The time left until nobody has used the session for long enough. */
-static void look_after_idleness(struct worker *worker, uint64_t now_ms)
+/* Both end by themselves: a session that nobody has used for long, and a worker that nobody wants.
+ */
+static void look_after_idleness(struct worker *worker)
 {
-	uint64_t idle_ms = (uint64_t)worker->config->session_idle,
-		 quiet_ms = now_ms - worker->session.active_ms;
+	uint64_t idle_ms = worker->leased ? (uint64_t)worker->config->session_idle : UNLEASED_MS;
+	uint64_t since_ms = worker->leased ? worker->session.active_ms : worker->leased_ms;
+	uint64_t quiet_ms = worker_now(worker) - since_ms;
 
-	if (!worker->leased || worker->exchanges || worker->requests)
+	if (worker->leased ? worker->exchanges || worker->requests : worker->manager.link != NULL)
 		return;
-	if (quiet_ms >= idle_ms)
+	if (quiet_ms < idle_ms)
+		worker_tick_in(worker, idle_ms - quiet_ms);
+	else if (worker->leased)
 		worker_end_session(worker, "idle", true);
 	else
-		worker_tick_in(worker, idle_ms - quiet_ms);
+		worker_end(worker);
 }
 
 static bool answers_are_due(const struct worker *worker)
@@ -158,27 +162,25 @@ static bool answers_are_due(const struct worker *worker)
 	return worker->requests != NULL;
 }
 
+/* Each looks at the clock anew: what it compares with may have been noted by the one before. */
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *worker = arg;
-	uint64_t now = worker_now(worker);
 
 	(void)fd;
 	(void)what;
 	worker->tick_ms = 0;
-	lease_tick(worker, now);
-	exchange_tick(worker, now);
+	lease_tick(worker, worker_now(worker));
+	exchange_tick(worker, worker_now(worker));
 	if (worker->ending) {
-		go_on_ending(worker, now);
+		go_on_ending(worker, worker_now(worker));
 		return;
 	}
-	initialize_go_on(worker, now);
-	request_tick(worker, now);
-	server_tick(worker, now);
-	asks_tick(worker, now);
-	look_after_idleness(worker, now);
-	if (!worker->leased && !worker->manager.link && now - worker->leased_ms >= UNLEASED_MS)
-		worker_end(worker);
+	initialize_go_on(worker, worker_now(worker));
+	request_tick(worker, worker_now(worker));
+	server_tick(worker, worker_now(worker));
+	asks_tick(worker, worker_now(worker));
+	look_after_idleness(worker);
 	if (process_stopping(worker->process)) {
 		if (!answers_are_due(worker))
 			worker_end(worker);

@@ -229,7 +229,9 @@ START_TEST(test_plain)
 		"MCP-Protocol-Version");
 	answer_is(exchange(subject, PING("1"), (struct options){.version = "2025-06-18"}), 200,
 		RESULT("1", "{}"));
-	ck_assert_uint_eq(scene.n_calls, 0);
+	/* nothing but lists went to a server */
+	for (unsigned i = 0; i < scene.n_calls; i++)
+		ck_assert_ptr_nonnull(strstr(scene.calls[i]->method, "/list"));
 }
 END_TEST
 
@@ -453,6 +455,102 @@ START_TEST(test_logging)
 }
 END_TEST
 
+/* --- servers with a process for this session
+ * ----------------------------------------------------------------------------- */
+
+#define OWN(name) "{\"name\":\"" name "\",\"x\":1.0,\"inputSchema\":{}}"
+
+/* What its own process offers stands in the place of what the catalogue says. */
+START_TEST(test_own_lists)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *answer = post(subject, CALL("1", "beta__echo", "")), *second;
+	struct call *call = call_wait(&scene);
+
+	call_result(call, "{}");
+	answer_wait(answer);
+	answer = post(subject, LIST("3"));
+	call = call_wait(&scene);
+	second = post(subject, LIST("4"));
+	ck_assert_str_eq(call->server->name, "beta");
+	ck_assert_str_eq(call->method, "tools/list");
+	ck_assert_str_eq(call->params.data, "");
+	call_result(call, "{\"tools\":[" OWN("sample") "," OWN("echo") "," OWN(
+				  "bad name") "],\"nextCursor\":\"c\\n\"}");
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->params.data, "{\"cursor\":\"c\\n\"}");
+	ck_assert(!answer->done);
+	/* a cursor that leads nowhere ends it */
+	call_result(call, "{\"tools\":[{\"name\":\"last\",\"annotations\":{\"readOnlyHint\":true}}]"
+			  ",\"nextCursor\":\"c\\n\"}");
+	answer_has(answer, 200,
+		OWN("beta__sample") "," OWN(
+			"beta__echo") ",{\"name\":\"beta__last\",\"annotations\":{\"readOnlyHint\":"
+				      "true}}]");
+	answer_has(answer, 200, "[{\"name\":\"alpha__echo\"");
+	ck_assert_uint_eq(answer_count(answer, "\"name\""), 7);
+	answer_has(second, 200, OWN("beta__sample"));
+	/* not asked again */
+	answer_has(post(subject, LIST("5")), 200, OWN("beta__sample"));
+	ck_assert_uint_eq(scene.n_calls, scene.taken_calls);
+	/* its tools are found */
+	answer = post(subject, CALL("6", "beta__last", ""));
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->params.data, "{\"name\":\"last\"}");
+	ck_assert(call->safe);
+	call_result(call, "{}");
+	answer_has(answer, 200, RESULT("6", "{}"));
+}
+END_TEST
+
+START_TEST(test_own_lists_change)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *stream = exchange(subject, "", (struct options){.verb = 2, .accept = 2}),
+		      *answer;
+	struct played *beta = played(subject, "beta");
+
+	answer = post(subject, CALL("1", "beta__echo", ""));
+	call_result(call_wait(&scene), "{}");
+	answer_wait(answer);
+	answer = post(subject, LIST("2"));
+	call_result(call_wait(&scene), "{\"tools\":[]}");
+	answer_has(answer, 200, "alpha__zoned");
+	ck_assert_uint_eq(answer_count(answer, "beta"), 0);
+	server_notes(beta, "notifications/tools/list_changed", "");
+	WAIT_FOR(&scene, strstr(answer_text(stream), "tools/list_changed"));
+	/* one that fails, or is slow, is done without */
+	answer = post(subject, LIST("3"));
+	call_failed(call_wait(&scene), ERR_SERVER_DIED, 2);
+	answer_has(answer, 200, "alpha__zoned");
+	ck_assert_uint_eq(answer_count(answer, "beta"), 0);
+	answer = post(subject, LIST("4"));
+	call_result(call_wait(&scene), "{\"tools\":[" OWN("echo") "]}");
+	answer_has(answer, 200, OWN("beta__echo"));
+	/* a process that is gone has a successor, which is asked */
+	server_dies(beta);
+	scene_settle(&scene, 30);
+	answer = post(subject, LIST("5"));
+	call_result(call_wait(&scene), "{\"tools\":[" OWN("echo") "]}");
+	answer_has(answer, 200, OWN("beta__echo"));
+	/* cancelled while it waits */
+	answer = post(subject, CALL("6", "beta__echo", ""));
+	call_result(call_wait(&scene), "{}");
+	answer_wait(answer);
+	server_notes(played(subject, "beta"), "notifications/tools/list_changed", "");
+	scene_settle(&scene, 30);
+	answer = exchange(subject, LIST("7"), (struct options){.accept = 1});
+	call_wait(&scene);
+	answer_is(post(subject, CANCEL("7")), 202, "");
+	answer_is(answer, 202, "");
+	answer_is(post(subject, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/"
+				"cancelled\",\"params\":{}}"),
+		202, "");
+	call_result(scene.calls[scene.n_calls - 1], "{\"tools\":[" OWN("echo") "]}");
+	answer_has(post(subject, LIST("8")), 200, OWN("beta__echo"));
+}
+END_TEST
+
 /* --- cancelling
  * ---------------------------------------------------------------------------------------------------
  */
@@ -527,6 +625,8 @@ START_TEST(test_too_many)
 		call_result(scene.calls[i], "{}");
 	for (unsigned i = 0; i < scene.n_calls; i++)
 		scene.calls[i]->stream = 0;
+	for (unsigned i = 0; i < scene.n_answers; i++)
+		answer_wait(scene.answers[i]);
 	answer_is(post(subject, PING("1")), 200, RESULT("1", "{}"));
 }
 END_TEST
@@ -670,6 +770,8 @@ static Suite *suite(void)
 	tcase_add_loop_test(t, test_progress, 0, sizeof(tokens) / sizeof(*tokens));
 	tcase_add_test(t, test_progress_unasked);
 	tcase_add_test(t, test_logging);
+	tcase_add_test(t, test_own_lists);
+	tcase_add_test(t, test_own_lists_change);
 	tcase_add_test(t, test_cancel);
 	tcase_add_test(t, test_cancel_unsent);
 	tcase_add_test(t, test_same_ids);

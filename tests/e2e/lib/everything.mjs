@@ -460,6 +460,9 @@ async function taskListCancel(t) {
 /* The server asks the client to run sampling and elicitation as tasks of the client. */
 async function clientTasks(t) {
 	const s = await t.open({ roots: [], clientTasks: true });
+	/* offered once the server knows what its client can */
+	await until(async () => s.own((await s.client.listTools()).tools).some(tool =>
+		tool.name.endsWith('trigger-elicitation-request-async')), 'the tool is listed');
 	const sampled = textOf(await s.call('trigger-sampling-request-async', { prompt: 'later', maxTokens: 20 }));
 	assert.match(sampled, /a sampled answer/);
 	const elicited = textOf(await s.call('trigger-elicitation-request-async'));

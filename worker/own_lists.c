@@ -1,0 +1,536 @@
+#include "own_lists.h"
+#include "json_write.h"
+#include "lists.h"
+#include "methods.h"
+#include "worker.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+/* Of one list. */
+#define ITEMS_MAX 2000u
+#define BYTES_MAX (4u * 1024 * 1024)
+#define PAGES_MAX 100u
+/* A server that does not answer by then is done without. */
+#define PAGE_MS 5000u
+#define NAME_MAX 64u
+
+struct own_item {
+	struct span name;     /* exposed, decoded; of resources and templates the URI */
+	struct span original; /* the server's own, a JSON string */
+	struct span json;     /* as clients see it */
+	unsigned flags;       /* enum catalogue_flags */
+	UT_hash_handle hh;
+	char memory[];
+};
+
+struct own_list {
+	struct server *server;
+	enum catalogue_kind kind;
+	bool loaded, outdated;
+	struct own_item *items;
+	/* while it is being asked for */
+	struct request *request;
+	struct own_item *fresh;
+	size_t fresh_bytes;
+	unsigned pages;
+	char *cursor; /* of the page asked for, raw */
+};
+
+static const struct {
+	enum mcp_method list;
+	enum mcp_method use; /* what may wait for the list to find a name */
+	const char *key;
+	bool named; /* by a name of ours, not by its own URI */
+} kinds[CATALOGUE_KIND_MAX] = {
+	[CATALOGUE_TOOL] = {MCP_TOOLS_LIST, MCP_TOOLS_CALL, "name", true},
+	[CATALOGUE_RESOURCE] = {MCP_RESOURCES_LIST, MCP_METHOD_NONE, "uri", false},
+	[CATALOGUE_TEMPLATE] = {MCP_TEMPLATES_LIST, MCP_METHOD_NONE, "uriTemplate", false},
+	[CATALOGUE_PROMPT] = {MCP_PROMPTS_LIST, MCP_METHOD_NONE, "name", true},
+};
+
+static void items_free(struct own_item **items)
+{
+	struct own_item *item, *next;
+
+	HASH_ITER (hh, *items, item, next) {
+		HASH_DEL(*items, item);
+		free(item);
+	}
+}
+
+void own_lists_free(struct server *server)
+{
+	for (unsigned kind = 0; kind < CATALOGUE_KIND_MAX; kind++) {
+		struct own_list *list = server->own[kind];
+
+		if (!list)
+			continue;
+		items_free(&list->items);
+		items_free(&list->fresh);
+		free(list->cursor);
+		free(list);
+		server->own[kind] = NULL;
+	}
+}
+
+/* --- names
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static const struct config_server *config_of(const struct server *server)
+{
+	return config_find_server(server->worker->config, server->name);
+}
+
+/* The name that the catalogue gave it. */
+static bool known_name(
+	const struct own_list *list, uint32_t server, struct span token, struct span *ret_name)
+{
+	const struct catalogue *catalogue = list->server->worker->catalogue;
+	struct catalogue_item item;
+
+	for (uint32_t n = 0; catalogue_get(catalogue, list->kind, server, n, &item); n++) {
+		if (!json_equal_scalar(item.original, token))
+			continue;
+		*ret_name = item.name;
+		return true;
+	}
+	return false;
+}
+
+static bool is_name(struct span name)
+{
+	for (size_t i = 0; i < name.len; i++)
+		if (!memchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-",
+			    name.p[i], 64))
+			return false;
+	return name.len > 0 && name.len <= NAME_MAX;
+}
+
+/* One that the catalogue does not know, made by the same rule; false: it would not do, or is
+ * another server's. */
+static bool new_name(const struct own_list *list, struct span original, char *room, size_t size,
+	struct span *ret_name)
+{
+	const struct worker *worker = list->server->worker;
+	const struct config_server *config = config_of(list->server);
+	bool prefix = worker->config->naming == CONFIG_NAMING_PREFIX;
+	struct catalogue_item other;
+
+	if (list->kind == CATALOGUE_TOOL && config && !config_offers_tool(config, original))
+		return false;
+	snprintf(room, size, "%s%s%.*s", prefix ? list->server->name : "", prefix ? "__" : "",
+		SPAN_ARG(original));
+	*ret_name = span_str(room);
+	return is_name(*ret_name) &&
+	       catalogue_find(worker->catalogue, list->kind, *ret_name, &other, 1) == 0;
+}
+
+/* --- items
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static unsigned flags_of(struct span json, bool renamed)
+{
+	static const struct {
+		const char *name;
+		unsigned flag;
+	} hints[] = {
+		{"readOnlyHint", CATALOGUE_READ_ONLY}, {"idempotentHint", CATALOGUE_IDEMPOTENT}};
+	unsigned flags = renamed ? CATALOGUE_RENAMED : 0;
+
+	for (size_t i = 0; i < sizeof(hints) / sizeof(*hints); i++)
+		if (span_is(json_path(json, "annotations", hints[i].name, NULL), "true"))
+			flags |= hints[i].flag;
+	return flags;
+}
+
+static struct span put(char **at, struct span bytes)
+{
+	struct span copy = span_of(*at, bytes.len);
+
+	memcpy(*at, bytes.p, bytes.len);
+	*at += bytes.len;
+	return copy;
+}
+
+static void add(struct own_list *list, struct span name, struct span token, struct span json,
+	unsigned flags)
+{
+	struct own_item *item;
+	size_t bytes = name.len + token.len + json.len;
+	char *at;
+
+	HASH_FIND(hh, list->fresh, name.p, name.len, item);
+	if (item || HASH_COUNT(list->fresh) >= ITEMS_MAX || list->fresh_bytes + bytes > BYTES_MAX)
+		return;
+	item = malloc(sizeof(*item) + bytes);
+	if (!item)
+		return;
+	at = item->memory;
+	*item = (struct own_item){.flags = flags};
+	item->name = put(&at, name);
+	item->original = put(&at, token);
+	item->json = put(&at, json);
+	list->fresh_bytes += bytes;
+	HASH_ADD_KEYPTR(hh, list->fresh, item->name.p, item->name.len, item);
+}
+
+static void add_renamed(
+	struct own_list *list, struct span name, struct span token, struct span json)
+{
+	struct json_edit edit = {.at = token};
+	struct buf quoted, out;
+
+	buf_init(&quoted, 1024);
+	buf_init(&out, json.len + 1024);
+	if (json_write_string(&quoted, name) == 0) {
+		edit.with = buf_span(&quoted);
+		if (json_splice(json, &edit, 1, &out) == 0)
+			add(list, name, token, buf_span(&out), flags_of(json, true));
+	}
+	buf_free(&quoted);
+	buf_free(&out);
+}
+
+static void take_item(struct own_list *list, uint32_t server, struct span json)
+{
+	struct span token = json_object_get(json, span_str(kinds[list->kind].key)), original, name;
+	char room[LIMIT_SERVER_NAME + CATALOGUE_TEMPLATE_MAX],
+		exposed[LIMIT_SERVER_NAME + sizeof(room)];
+
+	if (json_string_copy(token, room, sizeof(room), &original) < 0)
+		return;
+	if (!kinds[list->kind].named)
+		add(list, original, token, json, 0);
+	else if (known_name(list, server, token, &name) ||
+		 new_name(list, original, exposed, sizeof(exposed), &name))
+		add_renamed(list, name, token, json);
+}
+
+/* --- asking
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static bool is_fetching(const struct worker *worker, enum catalogue_kind kind)
+{
+	const struct server *server;
+
+	for (server = worker->servers; server; server = server->hh.next)
+		if (server->own[kind] && server->own[kind]->request)
+			return true;
+	return false;
+}
+
+static struct request *next_waiting(const struct worker *worker, enum catalogue_kind kind)
+{
+	struct request *request;
+
+	DL_FOREACH(worker->requests, request)
+	{
+		if (request->awaits_lists &&
+			(request->method == kinds[kind].list || request->method == kinds[kind].use))
+			return request;
+	}
+	return NULL;
+}
+
+/* What waited is answered; a call finds its name, or is told that there is none. */
+static void go_on(struct request *request, enum catalogue_kind kind)
+{
+	char *params = request->params;
+	struct span copy = span_of(params, request->params_len);
+
+	request->awaits_lists = false;
+	if (request->method == kinds[kind].list) {
+		list_answer(request, SPAN_NONE);
+		return;
+	}
+	request->params = NULL;
+	request->params_len = 0;
+	method_find(request->method)(request, copy);
+	free(params);
+}
+
+static void over(struct own_list *list, bool complete)
+{
+	struct worker *worker = list->server->worker;
+	struct request *request;
+
+	if (complete) {
+		items_free(&list->items);
+		list->items = list->fresh;
+		list->fresh = NULL;
+		list->loaded = true;
+	} else {
+		list->outdated = true;
+	}
+	items_free(&list->fresh);
+	list->fresh_bytes = 0;
+	free(list->cursor);
+	list->cursor = NULL;
+	list->request = NULL;
+	while (!is_fetching(worker, list->kind) && (request = next_waiting(worker, list->kind))) {
+		go_on(request, list->kind);
+	}
+}
+
+static int ask_page(struct own_list *list, struct span cursor)
+{
+	struct buf params;
+	int r;
+
+	buf_init(&params, 65536);
+	if (cursor.len)
+		buf_printf(&params, "{\"cursor\":%.*s}", SPAN_ARG(cursor));
+	free(list->cursor);
+	list->cursor = strndup(cursor.p ? cursor.p : "", cursor.len);
+	list->pages++;
+	r = list->cursor && list->pages <= PAGES_MAX ? 0 : -ERR_TOO_MANY;
+	if (r == 0)
+		r = server_call(list->server->worker, span_str(list->server->name), list->request,
+			SPAN_NONE, buf_span(&params), PAGE_MS);
+	buf_free(&params);
+	return r;
+}
+
+/* True: there is another page, which has been asked for. */
+static bool take_page(struct own_list *list, struct span result)
+{
+	struct worker *worker = list->server->worker;
+	struct json_iter iter =
+		json_iter(json_object_get(result, mcp_method_info(kinds[list->kind].list)->list));
+	struct span cursor = json_object_get(result, SPAN_LIT("nextCursor")), item;
+	uint32_t server;
+
+	if (!worker->catalogue ||
+		catalogue_find_server(worker->catalogue, span_str(list->server->name), &server) < 0)
+		return false;
+	while (json_iter_element(&iter, &item))
+		take_item(list, server, item);
+	/* one that leads nowhere is no page */
+	return json_type(cursor) == JSON_STRING &&
+	       !json_equal_scalar(cursor, span_str(list->cursor)) && ask_page(list, cursor) == 0;
+}
+
+static bool on_page(struct request *request, const struct reply *reply, void *arg)
+{
+	struct own_list *list = arg;
+
+	(void)request;
+	if (reply->kind == 0 && take_page(list, reply->payload))
+		return true;
+	over(list, reply->kind == 0);
+	return false;
+}
+
+static void ask(struct own_list *list)
+{
+	list->outdated = false;
+	list->pages = 0;
+	list->request =
+		request_new_own(list->server->worker, kinds[list->kind].list, on_page, list);
+	if (list->request && ask_page(list, SPAN_NONE) < 0) {
+		request_free(list->request);
+		list->request = NULL;
+	}
+}
+
+/*
+ * Must this server be asked for its list? What it offers to this client is known only by asking
+ * where each session has a conversation of its own with it: a process, or a session over HTTP. The
+ * first list begins that conversation.
+ */
+static bool is_due(const struct worker *worker, uint32_t index, struct server *server,
+	enum catalogue_kind kind)
+{
+	static const char *const capabilities[CATALOGUE_KIND_MAX] = {
+		"tools", "resources", "resources", "prompts"};
+	struct catalogue_server facts;
+
+	catalogue_get_server(worker->catalogue, index, &facts);
+	if ((facts.isolation == SERVER_SHARED && facts.transport == SERVER_STDIO) ||
+		facts.state != SERVER_UP || !server ||
+		!mcp_capable(facts.capabilities, capabilities[kind]))
+		return false;
+	return !server->own[kind] || !server->own[kind]->loaded || server->own[kind]->outdated;
+}
+
+static struct server *server_at(struct worker *worker, uint32_t index)
+{
+	struct catalogue_server facts;
+
+	catalogue_get_server(worker->catalogue, index, &facts);
+	return server_get(worker, facts.name);
+}
+
+static struct own_list *list_of(struct server *server, enum catalogue_kind kind)
+{
+	struct own_list *list = server->own[kind];
+
+	if (!list) {
+		list = calloc(1, sizeof(*list));
+		if (list)
+			*list = (struct own_list){.server = server, .kind = kind};
+		server->own[kind] = list;
+	}
+	return list;
+}
+
+bool own_lists_fetch(struct request *request, enum catalogue_kind kind)
+{
+	struct worker *worker = request->worker;
+	uint32_t n = worker->catalogue && worker->session.era == MCP_LEGACY
+			     ? catalogue_servers(worker->catalogue)
+			     : 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct server *server = server_at(worker, i);
+		struct own_list *list =
+			is_due(worker, i, server, kind) ? list_of(server, kind) : NULL;
+
+		if (list && !list->request)
+			ask(list);
+	}
+	request->awaits_lists = is_fetching(worker, kind);
+	return request->awaits_lists;
+}
+
+void own_lists_outdated(struct server *server, enum mcp_method note)
+{
+	for (unsigned kind = 0; kind < CATALOGUE_KIND_MAX; kind++) {
+		bool changed = note == MCP_METHOD_NONE ||
+			       (note == MCP_TOOLS_CHANGED && kind == CATALOGUE_TOOL) ||
+			       (note == MCP_PROMPTS_CHANGED && kind == CATALOGUE_PROMPT) ||
+			       (note == MCP_RESOURCES_CHANGED &&
+				       (kind == CATALOGUE_RESOURCE || kind == CATALOGUE_TEMPLATE));
+
+		if (changed && server->own[kind])
+			server->own[kind]->outdated = true;
+	}
+}
+
+/* --- looking
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static bool give(struct worker *worker, const struct server *server, const struct own_item *found,
+	enum catalogue_kind kind, struct catalogue_item *ret_item)
+{
+	uint32_t index;
+
+	if (!worker->catalogue ||
+		catalogue_find_server(worker->catalogue, span_str(server->name), &index) < 0)
+		return false;
+	*ret_item = (struct catalogue_item){
+		.kind = kind,
+		.server = index,
+		.flags = found->flags,
+		.name = found->name,
+		.original = found->original,
+		.json = found->json,
+	};
+	return true;
+}
+
+bool own_lists_find(struct worker *worker, enum catalogue_kind kind, struct span name,
+	struct catalogue_item *ret_item)
+{
+	const struct server *server;
+	struct own_item *item;
+
+	for (server = worker->servers; server; server = server->hh.next) {
+		if (!server->own[kind])
+			continue;
+		HASH_FIND(hh, server->own[kind]->items, name.p, name.len, item);
+		if (item)
+			return give(worker, server, item, kind, ret_item);
+	}
+	return false;
+}
+
+bool own_lists_match(struct worker *worker, struct span uri, struct catalogue_item *ret_item)
+{
+	const struct server *server;
+	const struct own_item *item;
+
+	for (server = worker->servers; server; server = server->hh.next) {
+		for (item = server->own[CATALOGUE_TEMPLATE] ? server->own[CATALOGUE_TEMPLATE]->items
+							    : NULL;
+			item; item = item->hh.next)
+			if (catalogue_template_matches(item->name, uri))
+				return give(worker, server, item, CATALOGUE_TEMPLATE, ret_item);
+	}
+	return false;
+}
+
+/* The list that stands in the place of the catalogue's; NULL: none. */
+static const struct own_list *instead(const struct own_walk *walk)
+{
+	const struct server *server =
+		walk->worker->servers ? server_at(walk->worker, walk->server) : NULL;
+	const struct own_list *list = server ? server->own[walk->kind] : NULL;
+
+	return list && list->loaded ? list : NULL;
+}
+
+static void enter_server(struct own_walk *walk)
+{
+	const struct catalogue *catalogue = walk->worker->catalogue;
+	const struct own_list *list = NULL;
+
+	if (catalogue && walk->server < catalogue_servers(catalogue))
+		list = instead(walk);
+	walk->n = 0;
+	walk->own = list != NULL;
+	walk->item = list ? list->items : NULL;
+}
+
+struct own_walk own_walk(struct worker *worker, enum catalogue_kind kind)
+{
+	struct own_walk walk = {.worker = worker, .kind = kind};
+
+	enter_server(&walk);
+	return walk;
+}
+
+bool own_walk_next(struct own_walk *walk, struct span *ret_json)
+{
+	const struct catalogue *catalogue = walk->worker->catalogue;
+	struct catalogue_item item;
+
+	while (catalogue && walk->server < catalogue_servers(catalogue)) {
+		if (walk->item) {
+			*ret_json = walk->item->json;
+			walk->item = walk->item->hh.next;
+			return true;
+		}
+		if (!walk->own &&
+			catalogue_get(catalogue, walk->kind, walk->server, walk->n, &item)) {
+			walk->n++;
+			*ret_json = item.json;
+			return true;
+		}
+		walk->server++;
+		enter_server(walk);
+	}
+	return false;
+}
+
+uint32_t own_lists_count(struct worker *worker, enum catalogue_kind kind)
+{
+	struct own_walk walk = {.worker = worker, .kind = kind};
+	uint32_t total = 0;
+
+	if (!worker->catalogue)
+		return 0;
+	for (; walk.server < catalogue_servers(worker->catalogue); walk.server++) {
+		const struct own_list *list = instead(&walk);
+
+		total += list ? HASH_COUNT(list->items)
+			      : catalogue_count(worker->catalogue, kind, walk.server);
+	}
+	return total;
+}
