@@ -76,7 +76,7 @@ static int load_key(struct ids *ids, const char *path, struct err *err)
 int ids_new(const char *state_dir, uint16_t node, struct ids **ret_ids, struct err *err)
 {
 	struct ids *ids = calloc(1, sizeof(*ids));
-	char path[PATH_SIZE];
+	char path[PATH_SIZE], first[SESSION_ID_SIZE];
 	int r;
 
 	if (!ids)
@@ -86,6 +86,9 @@ int ids_new(const char *state_dir, uint16_t node, struct ids **ret_ids, struct e
 		r = err_set(err, ERR_INVALID_ARGUMENT, "the path '%.80s…' is too long", state_dir);
 	else
 		r = load_key(ids, path, err);
+	/* the library reads files on its first use, which a jailed process must not */
+	if (r == 0)
+		r = ids_make(ids, first, err);
 	if (r < 0) {
 		ids_free(ids);
 		return r;

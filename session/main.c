@@ -2,6 +2,7 @@
 #include "clock.h"
 #include "log.h"
 #include "manager.h"
+#include "syscall_filter.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -89,7 +90,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	leases_tick(manager, now);
 	workers_tick(manager, now);
 	pool_tick(manager, now);
-	if (now - manager->synced_ms >= SYNC_MS) {
+	/* a tick that comes a little early counts, or every other one would */
+	if (now - manager->synced_ms + BUSY_TICK_MS >= SYNC_MS) {
 		manager->synced_ms = now;
 		sync_records(manager);
 	}
@@ -154,6 +156,12 @@ static int before_jail(struct process *process, struct span config, struct err *
 			manager->config->session_sync == CONFIG_SYNC_ALWAYS, &manager->records,
 			err);
 	return r;
+}
+
+static int jail(struct process *process, struct err *err)
+{
+	(void)process;
+	return syscall_filter_enter(SYSCALL_STORE, err);
 }
 
 static int after_jail(struct process *process, struct err *err)
@@ -244,6 +252,7 @@ static const struct process_role sessions_role = {
 	.root = &root_handlers,
 	.peers = peers,
 	.before_jail = before_jail,
+	.jail = jail,
 	.after_jail = after_jail,
 	.configured = configured,
 	.stop = stop,

@@ -173,7 +173,7 @@ void peer_take(struct peer *peer)
 	peer_claim(peer, peer->session, peer->epoch, peer->principal, (unsigned)peer->era);
 }
 
-void peer_die(struct peer *peer)
+void peer_vanish(struct peer *peer)
 {
 	const struct msg_exited fields = {
 		.role = ROLE_WORKER, .instance = peer->instance, .reason = SPAN_LIT("signal 9")};
@@ -182,6 +182,12 @@ void peer_die(struct peer *peer)
 	peer->link = NULL;
 	if (peer->node->manager)
 		link_post(peer->node->manager, MSG_EXITED, 0, &fields);
+}
+
+void peer_die(struct peer *peer)
+{
+	peer_vanish(peer);
+	node_settle(peer->node);
 }
 
 void peer_save(struct peer *peer, uint32_t stream, uint64_t epoch, struct span state)
@@ -291,7 +297,7 @@ static void on_kill(struct link *link, const struct message *msg, void *arg)
 	(void)link;
 	peer->killed = true;
 	if (peer->link)
-		peer_die(peer);
+		peer_vanish(peer);
 }
 
 static void on_link_open(struct link *link, const struct message *msg, void *arg)
@@ -653,4 +659,11 @@ uint64_t admin_query(struct node *node, const char *what)
 uint64_t admin_command(struct node *node, const char *what, const char *payload)
 {
 	return admin_ask(node, MSG_COMMAND, what, payload);
+}
+
+void node_settle(struct node *node)
+{
+	/* it hears the second only after all that was there before the first */
+	for (int i = 0; i < 2; i++)
+		admin_query(node, "metrics");
 }

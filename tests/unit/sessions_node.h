@@ -93,6 +93,8 @@ void node_end(struct node *node);
 void node_log(const struct node *node, char *text, size_t size);
 bool node_logged(const struct node *node, const char *words);
 void node_turn(struct node *node);
+/* The manager has dealt with all that was sent to it, on whichever link. */
+void node_settle(struct node *node);
 /* Answer one WORKER_WANT that was held: a worker, or a refusal. */
 void node_give(struct node *node, bool refuse);
 
@@ -127,6 +129,8 @@ struct peer *peer_of(struct node *node, uint64_t instance);
 void peer_reconnect(struct peer *peer);
 void peer_claim(struct peer *peer, const char *session, uint64_t epoch, const char *principal,
 	unsigned era);
+/* kill -9; with die, the manager has noticed. */
+void peer_vanish(struct peer *peer);
 void peer_die(struct peer *peer);
 void peer_take(struct peer *peer);
 void peer_save(struct peer *peer, uint32_t stream, uint64_t epoch, struct span state);

@@ -241,6 +241,7 @@ START_TEST(many_events)
 	/* nor do they grow beyond max_event_bytes */
 	node_configure(
 		&node, "worker: {warm: 2}\nsession: {max_events: 100, max_event_bytes: 1MiB}\n");
+	node_settle(&node);
 	peer_log(second, 241, 1, 64 * 1024);
 	peer_save_now(second, "{}");
 	peer_die(second);

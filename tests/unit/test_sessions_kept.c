@@ -278,11 +278,11 @@ START_TEST(survives_a_boot)
 	peer = begin("{\"a\":1}");
 	peer_log(peer, 1, 2, 10);
 	/* the interval of the sync */
-	NEVER(&node, node.closed, 1500);
+	NEVER(&node, node.closed, 2000);
 	peer_log(peer, 3, 2, 10);
 	peer_save_now(peer, "{\"a\":2}");
 	peer_close(closed, "deleted");
-	NEVER(&node, node.closed, 1500);
+	NEVER(&node, node.closed, 2000);
 	boot();
 	ck_assert_uint_eq(find_now(&node, closed->session)->code, ERR_SESSION_UNKNOWN);
 	ck_assert_uint_eq(expect_state(peer->session, 2, "{\"a\":2}")->events_before, 4 * 26);
@@ -297,14 +297,14 @@ START_TEST(successor_syncs)
 
 	start(PLAIN);
 	closed = begin("{}");
-	NEVER(&node, node.closed, 1500);
+	NEVER(&node, node.closed, 2000);
 	peer = begin("{\"a\":1}");
 	peer_log(peer, 1, 2, 10);
 	peer_close(closed, "deleted");
 	ck_assert_uint_eq(find_now(&node, closed->session)->code, ERR_SESSION_UNKNOWN);
 	peer_save_now(peer, "{\"a\":2}");
 	restart();
-	NEVER(&node, node.closed, 1500);
+	NEVER(&node, node.closed, 2000);
 	boot();
 	ck_assert_uint_eq(find_now(&node, closed->session)->code, ERR_SESSION_UNKNOWN);
 	ck_assert_uint_eq(expect_state(peer->session, 2, "{\"a\":2}")->events_before, 2 * 26);
@@ -323,7 +323,7 @@ START_TEST(always_synced)
 	/* a reload changes it: from now on a second may be lost, and no more than that */
 	node_configure(&node, "worker: {warm: 2}\nsession: {sync: interval}\n");
 	peer_save_now(peer, "{\"a\":2}");
-	NEVER(&node, node.closed, 1500);
+	NEVER(&node, node.closed, 2000);
 	boot();
 	expect_state(peer->session, 3, "{\"a\":2}");
 	node_end(&node);
@@ -354,7 +354,7 @@ START_TEST(live_is_damaged)
 
 	start(PLAIN);
 	peer = begin("{\"a\":1}");
-	NEVER(&node, node.closed, 1500);
+	NEVER(&node, node.closed, 2000);
 	for (unsigned i = 1; i < 3; i++) {
 		node_kill(&node);
 		damage("sessions-live");
@@ -364,7 +364,7 @@ START_TEST(live_is_damaged)
 		ck_assert(node_logged(&node, "/sessions-live/data is damaged"));
 		peer = expect_state(peer->session, i + 1, "{\"a\":1}");
 		peer_save_now(peer, "{\"a\":1}");
-		NEVER(&node, node.closed, 1500);
+		NEVER(&node, node.closed, 2000);
 	}
 	snprintf(path, sizeof(path), "%s/sessions-live.damaged/data", node.dir);
 	ck_assert_int_eq(access(path, F_OK), 0);
@@ -379,7 +379,7 @@ START_TEST(durable_is_damaged)
 
 	start(PLAIN);
 	peer = begin("{\"a\":1}");
-	NEVER(&node, node.closed, 1500);
+	NEVER(&node, node.closed, 2000);
 	node_kill(&node);
 	damage("sessions");
 	node_again(&node);
@@ -395,7 +395,7 @@ START_TEST(durable_is_damaged)
 	node_again(&node);
 	ck_assert(node.ready);
 	peer = expect_state(peer->session, 2, "{\"a\":1}");
-	NEVER(&node, node.closed, 1500);
+	NEVER(&node, node.closed, 2000);
 	boot();
 	/* all of it, not only what has changed since */
 	expect_state(peer->session, 3, "{\"a\":1}");
@@ -510,7 +510,7 @@ START_TEST(idle_sessions_end)
 	/* one that a worker has is the worker's to end; and was in use until it dies */
 	NEVER(&node, live->dismissed || live->killed, 2000);
 	peer_die(live);
-	NEVER(&node, node.closed, 1500);
+	NEVER(&node, node.closed, 2000);
 	ck_assert_uint_eq(find_now(&node, live->session)->code, 0);
 	node_end(&node);
 }
@@ -601,7 +601,8 @@ START_TEST(ten_thousand)
 	began = clock_ms();
 	for (unsigned i = 0; i < node.n_workers; i++)
 		if (node.workers[i].leases)
-			peer_die(&node.workers[i]);
+			peer_vanish(&node.workers[i]);
+	node_settle(&node);
 	ck_assert_uint_eq(find_now(&node, node.workers[0].session)->code, 0);
 	printf("after the death of all workers: %llu ms\n",
 		(unsigned long long)(clock_ms() - began));
