@@ -475,7 +475,7 @@ START_TEST(no_room)
 }
 END_TEST
 
-/* A disk that is full at the start is no reason to throw the live sessions away. */
+/* A disk that is full at the start is no reason to end, nor to throw the live sessions away. */
 START_TEST(no_room_at_the_start)
 {
 	struct peer *peer;
@@ -485,7 +485,9 @@ START_TEST(no_room_at_the_start)
 	node_kill(&node);
 	node.file_limit = 4096;
 	node_again(&node);
-	ck_assert(node.closed);
+	ck_assert(node.ready);
+	ck_assert(node_logged(&node, "session.sync_failed"));
+	node_kill(&node);
 	node.file_limit = 0;
 	node_again(&node);
 	ck_assert(node.ready);
