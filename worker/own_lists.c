@@ -435,35 +435,53 @@ static bool give(struct worker *worker, const struct server *server, const struc
 	return true;
 }
 
+/* Of servers that claim the same, the first of the configuration has it, as in the catalogue. */
+static bool give_first(struct worker *worker, const struct server *server,
+	const struct own_item *found, enum catalogue_kind kind, bool before,
+	struct catalogue_item *item)
+{
+	struct catalogue_item candidate;
+
+	if (!give(worker, server, found, kind, &candidate))
+		return before;
+	if (!before || candidate.server < item->server)
+		*item = candidate;
+	return true;
+}
+
 bool own_lists_find(struct worker *worker, enum catalogue_kind kind, struct span name,
 	struct catalogue_item *ret_item)
 {
 	const struct server *server;
 	struct own_item *item;
+	bool found = false;
 
 	for (server = worker->servers; server; server = server->hh.next) {
 		if (!server->own[kind])
 			continue;
 		HASH_FIND(hh, server->own[kind]->items, name.p, name.len, item);
 		if (item)
-			return give(worker, server, item, kind, ret_item);
+			found = give_first(worker, server, item, kind, found, ret_item);
 	}
-	return false;
+	return found;
 }
 
 bool own_lists_match(struct worker *worker, struct span uri, struct catalogue_item *ret_item)
 {
 	const struct server *server;
 	const struct own_item *item;
+	bool found = false;
 
 	for (server = worker->servers; server; server = server->hh.next) {
 		for (item = server->own[CATALOGUE_TEMPLATE] ? server->own[CATALOGUE_TEMPLATE]->items
 							    : NULL;
-			item; item = item->hh.next)
-			if (catalogue_template_matches(item->name, uri))
-				return give(worker, server, item, CATALOGUE_TEMPLATE, ret_item);
+			item && !catalogue_template_matches(item->name, uri); item = item->hh.next)
+			;
+		if (item)
+			found = give_first(
+				worker, server, item, CATALOGUE_TEMPLATE, found, ret_item);
 	}
-	return false;
+	return found;
 }
 
 /* The list that stands in the place of the catalogue's; NULL: none. */
