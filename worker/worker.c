@@ -253,6 +253,24 @@ static void stop(struct process *process, uint32_t deadline_ms)
 	worker_tick_in(worker, 0);
 }
 
+/* What is under way keeps what it began with: deadlines, sizes. */
+static void configured(struct process *process, struct span json, uint64_t generation)
+{
+	struct worker *worker = worker_of(process);
+	struct config *fresh;
+	struct err err = {0};
+
+	(void)generation;
+	if (config_read_json(json, &fresh, &err) < 0) {
+		log_error("config.unreadable", err_text(&err));
+		return;
+	}
+	config_free(worker->reloaded);
+	worker->config = worker->reloaded = fresh;
+	/* a shorter session.idle counts from now on */
+	worker_tick_in(worker, 0);
+}
+
 static void gateways_free(struct worker *worker)
 {
 	while (worker->gateways) {
@@ -281,6 +299,7 @@ static void cleanup(struct process *process)
 	catalogue_free(worker->catalogue);
 	gateways_free(worker);
 	link_free(worker->manager.link);
+	config_free(worker->reloaded);
 	if (worker->tick)
 		event_free(worker->tick);
 	if (worker->save)
@@ -442,6 +461,7 @@ const struct process_role worker_role = {
 	.peers = peers,
 	.before_jail = before_jail,
 	.jail = enter_jail,
+	.configured = configured,
 	.stop = stop,
 	.cleanup = cleanup,
 };

@@ -37,7 +37,8 @@ struct worker_gateway {
 
 struct worker {
 	struct process *process;
-	const struct config *config; /* the zygote's */
+	const struct config *config; /* the zygote's; after a reload its own */
+	struct config *reloaded;     /* NULL: none came yet */
 	struct manager_link manager;
 	struct worker_gateway *gateways;
 	struct catalogue *catalogue; /* NULL until the first came */
