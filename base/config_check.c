@@ -36,6 +36,13 @@ static bool scheme_is(const char *url, const char *a, const char *b)
 	       (strncmp(url, b, strlen(b)) == 0 && url[strlen(b)]);
 }
 
+static bool has_user(const char *url)
+{
+	const char *host = strstr(url, "://") + 3;
+
+	return memchr(host, '@', strcspn(host, "/?#")) != NULL;
+}
+
 static void check_url(struct config_loader *l, const struct config_server *server)
 {
 	bool ws = server->type == CONFIG_TYPE_WS;
@@ -53,6 +60,11 @@ static void check_url(struct config_loader *l, const struct config_server *serve
 		report(l, server_line(server, "url"), "mcpServers.%s.url: expected %s",
 			server->title,
 			ws ? "ws://HOST… or wss://HOST…" : "http://HOST… or https://HOST…");
+	else if (has_user(url))
+		report(l, server_line(server, "url"),
+			"mcpServers.%s.url: found a user name before the host, expected an "
+			"Authorization header in headers",
+			server->title);
 }
 
 static void settle_type(struct config_server *server)

@@ -89,8 +89,9 @@ int url_parse(struct span text, struct url *ret, struct err *err)
 			return 0;
 		}
 	}
-	return err_set(err, ERR_INVALID_ARGUMENT, "'%.*s' is not an http:// or https:// address",
-		SPAN_ARG(text));
+	/* not repeated here: an address may hold a secret, and this is logged and shown */
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		"its url is not an http:// or https:// address without a user name");
 }
 
 int url_redirect(const struct url *from, struct span location, struct url *ret, struct err *err)
