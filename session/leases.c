@@ -366,12 +366,13 @@ static void give_up_worker(struct manager *manager, struct lease *lease)
 	lease_lost(manager, lease);
 }
 
+/* What begins anew meanwhile may be younger than now_ms. */
 void leases_tick(struct manager *manager, uint64_t now_ms)
 {
-	while (manager->waiters && now_ms - manager->waiters->since_ms >= WAIT_MS)
+	while (manager->waiters && now_ms >= manager->waiters->since_ms + WAIT_MS)
 		give_up_waiting(manager, manager->waiters);
-	while (manager->offered && now_ms - manager->offered->since_ms >= OFFER_MS)
+	while (manager->offered && now_ms >= manager->offered->since_ms + OFFER_MS)
 		give_up_worker(manager, manager->offered);
-	while (manager->unsaved && now_ms - manager->unsaved->since_ms >= UNSAVED_MS)
+	while (manager->unsaved && now_ms >= manager->unsaved->since_ms + UNSAVED_MS)
 		lease_close(manager, manager->unsaved, "it was never opened", true);
 }

@@ -71,7 +71,7 @@ void pool_turn(struct manager *manager)
 
 void pool_tick(struct manager *manager, uint64_t now_ms)
 {
-	if (manager->wanted > 0 && now_ms - manager->wanted_ms >= ANSWER_MS) {
+	if (manager->wanted > 0 && now_ms >= manager->wanted_ms + ANSWER_MS) {
 		log_error("worker.no_answer",
 			"the root does not answer: workers are asked for anew",
 			KV_INT("wanted", manager->wanted));

@@ -103,7 +103,7 @@ void worker_dismiss(struct worker *worker, struct span session, uint64_t epoch, 
 
 void workers_tick(struct manager *manager, uint64_t now_ms)
 {
-	while (manager->ending && now_ms - manager->ending->since_ms >= ENDING_MS) {
+	while (manager->ending && now_ms >= manager->ending->since_ms + ENDING_MS) {
 		log_warn("worker.lingers", "a worker without a session does not end and is killed",
 			KV_INT("instance", manager->ending->instance));
 		worker_kill(manager->ending);
