@@ -46,8 +46,8 @@ void admin_http_close(struct admin *admin);
 /* watch.c: what the root tells unasked becomes events. */
 void admin_on_catalogue(struct link *link, const struct message *msg, void *arg);
 void admin_on_exited(struct link *link, const struct message *msg, void *arg);
-/* Append {"total":3,"up":2,"down":[{"name":"files","state":"down","required":true,"error":"…"}]}.
- */
+/* Append, of the servers:
+ * {"total":3,"up":2,"down":[{"name":"files","state":"down","required":true,"error":"…"}]}. */
 void admin_write_servers(const struct admin *admin, struct buf *out);
 /* Is a server down without which the node is not ready? */
 bool admin_lacks_required(const struct admin *admin);

@@ -332,8 +332,7 @@ static void start_restart(struct request *request)
 		relay(request);
 }
 
-/* --- metrics and help --------------------------------------------------------------------------
- */
+/* --- metrics and help ----------------------------------------------------------------------- */
 
 static void on_metrics(void *arg, struct span text, const struct err *err)
 {
@@ -398,8 +397,7 @@ static void start_help(struct request *request)
 	buf_free(&out);
 }
 
-/* --- a request comes in ------------------------------------------------------------------------
- */
+/* --- a request comes in --------------------------------------------------------------------- */
 
 static int find_command(struct span name, const struct command **ret, struct err *err)
 {

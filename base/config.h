@@ -139,8 +139,8 @@ struct config_listen {
 
 struct arena;
 
-/* The whole: the SETTING rows of config.def (worker_max for "worker.max", …), listeners, servers.
- */
+/* The whole: the SETTING rows of config.def (worker_max for "worker.max", …),
+ * listeners, servers. */
 struct config {
 	const char *file; /* as given to config_load; "" without one */
 	const char *dir;  /* absolute folder relative paths start at */
@@ -194,12 +194,12 @@ enum config_syntax { CONFIG_SYNTAX_YAML, CONFIG_SYNTAX_JSON };
  * mistakes (all in report; after one of YAML syntax, nothing else can be said); -ERR_NO_MEMORY.
  */
 int config_load(const char *path, struct config **ret_config, struct config_report *report);
-/* The same for text in memory. file names it in messages; relative paths start at dir (absolute).
- */
+/* The same for text in memory. file names it in messages;
+ * relative paths start at dir (absolute). */
 int config_load_text(struct span text, enum config_syntax syntax, const char *file, const char *dir,
 	struct config **ret_config, struct config_report *report);
-/* Defaults only, no server and no listener; relative paths start at dir. NULL when out of memory.
- */
+/* Defaults only, no server and no listener; relative paths start at dir.
+ * NULL when out of memory. */
 struct config *config_new_default(const char *dir);
 void config_free(struct config *config);
 

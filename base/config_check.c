@@ -179,8 +179,8 @@ static void check_patterns(struct config_loader *l, const struct config_server *
 				server->title, path);
 }
 
-/* A command with a slash starts at the configuration's folder; a bare one is looked up on the PATH.
- */
+/* A command with a slash starts at the configuration's folder;
+ * a bare one is looked up on the PATH. */
 static void settle_paths(struct config_loader *l, struct config_server *server)
 {
 	if (strchr(server->command.p, '/'))
@@ -287,8 +287,8 @@ static void check_bounds(struct config_loader *l)
 			(long long)c->worker_warm, (long long)c->worker_max);
 }
 
-/* The node asks nobody for a password yet lets programs run: people should know who can reach it.
- */
+/* The node asks nobody for a password yet lets programs run:
+ * people should know who can reach it. */
 static void notice_reach(struct config_loader *l)
 {
 	for (size_t i = 0; i < l->config->listen_count; i++) {

@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* One line, longest; also below PIPE_BUF would be nicer, but a stderr line of a server may be 8 KB.
- */
+/* One line, longest; also below PIPE_BUF would be nicer,
+ * but a stderr line of a server may be 8 KB. */
 #define LOG_LINE_MAX 16384
 
 /* Lines that wait for each other leave in one write, which a pipe takes whole (PIPE_BUF of

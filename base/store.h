@@ -51,8 +51,8 @@ enum store_durability {
 	STORE_PERIODIC,
 };
 
-/* A kind of record: kinds and versions are the caller's enum; version is what this program writes.
- */
+/* A kind of record: kinds and versions are the caller's enum;
+ * version is what this program writes. */
 struct store_kind {
 	uint16_t kind;
 	uint16_t version;

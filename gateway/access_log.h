@@ -1,5 +1,5 @@
-/* One line per request: event "call" (OPERATING, logs). What log.access leaves out costs nothing.
- */
+/* One line per request: event "call" (OPERATING, logs).
+ * What log.access leaves out costs nothing. */
 #ifndef GATEHOUSE_ACCESS_LOG_H
 #define GATEHOUSE_ACCESS_LOG_H
 

@@ -36,8 +36,7 @@ static struct span cut(struct span s, char c, struct span *rest)
 	return span_of(s.p, (size_t)(at - s.p));
 }
 
-/* --- Accept ------------------------------------------------------------------------------------
- */
+/* --- Accept --------------------------------------------------------------------------------- */
 
 #define ACCEPTS_ANY 8u
 
@@ -99,8 +98,7 @@ static unsigned settle_accept(unsigned bits, bool seen, bool is_get)
 	return bits & (ACCEPTS_JSON | ACCEPTS_SSE | ACCEPTS_SSE_FIRST);
 }
 
-/* --- headers -----------------------------------------------------------------------------------
- */
+/* --- headers -------------------------------------------------------------------------------- */
 
 /* The first of these letters, lower case, and the length tell nearly always that a header is none
  * of ours. */
@@ -174,8 +172,7 @@ bool is_json_type(struct span content_type)
 	return same(trim(cut(content_type, ';', &parameters)), SPAN_LIT("application/json"));
 }
 
-/* --- Host and Origin ---------------------------------------------------------------------------
- */
+/* --- Host and Origin ------------------------------------------------------------------------ */
 
 /* "[::1]:80", "localhost:80", "localhost" → without port and brackets. */
 static struct span host_of(struct span authority)

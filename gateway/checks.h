@@ -53,8 +53,8 @@ void admission_init(struct admission *admission, const struct config *config, st
  * 0, or with a sentence in err:
  *   -ERR_BAD_HTTP    a header stands twice that may stand once
  *   -ERR_BAD_HOST    (checked on loopback, and where allowed_hosts is set: a page on the web can
- * make a browser send its own name there, DNS rebinding) -ERR_BAD_ORIGIN  a page that is not in
- * allowed_origins; on loopback, pages of this machine are
+ *                    make a browser send its own name there, DNS rebinding)
+ *   -ERR_BAD_ORIGIN  a page that is not in allowed_origins; on loopback, pages of this machine are
  */
 int admission_check(const struct admission *admission, struct span host, const struct facts *facts,
 	struct err *err);

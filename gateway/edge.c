@@ -33,8 +33,7 @@ struct http_limits edge_limits(const struct config *config, uint32_t index)
 	return limits;
 }
 
-/* --- refusing
- * -------------------------------------------------------------------------------------- */
+/* --- refusing ------------------------------------------------------------------------------- */
 
 void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err, struct span id, const char *allow)
@@ -106,8 +105,7 @@ static int check_mcp(const struct door *door, const struct http1_head *head,
 	return r ? r : check_media(verb, facts, err);
 }
 
-/* --- MCP
- * ---------------------------------------------------------------------------------------------- */
+/* --- MCP ------------------------------------------------------------------------------------ */
 
 static void take_trace(struct exchange *exchange, struct span traceparent)
 {
@@ -209,8 +207,7 @@ static bool is_preflight(
 	       admission_check(&door->admission, head->host, facts, NULL) == 0;
 }
 
-/* --- the connections' callbacks
- * --------------------------------------------------------------------------- */
+/* --- the connections' callbacks ------------------------------------------------------------- */
 
 static void on_request(struct http_conn *conn, const struct http_request *request, void *arg)
 {

@@ -20,8 +20,7 @@ struct http_limits edge_limits(const struct config *config, uint32_t index);
 void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err, struct span id, const char *allow);
 
-/* --- pages.c: what is not MCP --------------------------------------------------------------------
- */
+/* --- pages.c: what is not MCP --------------------------------------------------------------- */
 
 /* Is there anything at this path? */
 bool page_exists(struct span path);

@@ -17,8 +17,7 @@
 #define KEEP_BODY_MAX 4096u
 #define ERROR_MAX (8u * 1024)
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 static void make_request_id(struct gateway *gateway, char *out)
 {
@@ -132,8 +131,7 @@ void exchange_release(struct exchange *exchange)
 	http_conn_release_request(exchange->conn);
 }
 
-/* --- towards the worker
- * ---------------------------------------------------------------------------- */
+/* --- towards the worker --------------------------------------------------------------------- */
 
 static struct exchange **bucket(struct gateway *gateway, const struct route *route, uint32_t stream)
 {
@@ -239,8 +237,7 @@ static void tell_closed(const struct exchange *exchange)
 		link_post(exchange->route->link, MSG_EXCHANGE_CLOSED, exchange->stream, NULL);
 }
 
-/* --- answers
- * ------------------------------------------------------------------------------------------ */
+/* --- answers -------------------------------------------------------------------------------- */
 
 void answer_headers_add(struct answer_headers *headers, const char *name, struct span value)
 {
@@ -363,8 +360,7 @@ void exchange_fail(struct exchange *exchange, const struct err *err, enum jsonrp
 	buf_free(&body);
 }
 
-/* --- what the worker says
- * ------------------------------------------------------------------------------- */
+/* --- what the worker says ------------------------------------------------------------------- */
 
 static struct exchange *find(struct link *link, const struct message *msg, void *arg)
 {
@@ -481,8 +477,7 @@ void exchange_on_end(struct link *link, const struct message *msg, void *arg)
 	stream_end(exchange, &outcome);
 }
 
-/* --- the client goes away
- * ----------------------------------------------------------------------------------- */
+/* --- the client goes away ------------------------------------------------------------------- */
 
 void exchange_client_closed(struct exchange *exchange)
 {

@@ -60,8 +60,8 @@ struct exchange {
 	char trace_id[TRACE_ID_MAX]; /* from traceparent, or "" */
 };
 
-/* How one ended: what the worker said with EXCHANGE_ANSWER or EXCHANGE_END, or what happened here.
- */
+/* How one ended: what the worker said with EXCHANGE_ANSWER or EXCHANGE_END,
+ * or what happened here. */
 struct outcome {
 	const char *word; /* ok, error, failed, client_gone */
 	unsigned status;  /* HTTP */
@@ -110,8 +110,7 @@ void answer_headers_add(struct answer_headers *headers, const char *name, struct
 /* For a page of an allowed origin; nothing when origin is empty. */
 void answer_headers_cors(struct answer_headers *headers, struct span origin);
 
-/* --- between exchange.c, stream.c and retry.c ----------------------------------------------------
- */
+/* --- between exchange.c, stream.c and retry.c ----------------------------------------------- */
 
 /* Count and log how it ended. */
 void exchange_tell(const struct exchange *exchange, const struct outcome *outcome);

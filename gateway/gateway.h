@@ -3,11 +3,16 @@
  * each, and carries the answers back. The files of this folder that belong to it, beside the HTTP
  * server (http_server.h):
  *
- *   main.c      the role: hooks, links, drain           edge.h      a request, and which way it
- * goes checks.h    Host, Origin, Accept, …                 route.h     session → its worker, by the
- * session manager exchange.h  one request on its way and its answer   stream.c    answers that are
- * event streams retry.c     what happens when a worker dies         health.h    /livez /healthz
- * /readyz pages.c     what is not MCP                         access_log.h, metrics.h, queries.c
+ *   main.c        the role: hooks, links, drain
+ *   edge.h        a request, and which way it goes
+ *   checks.h      Host, Origin, Accept, …
+ *   route.h       session → its worker, by the session manager
+ *   exchange.h    one request on its way and its answer
+ *   stream.c      answers that are event streams
+ *   retry.c       what happens when a worker dies
+ *   health.h      /livez /healthz /readyz
+ *   pages.c       what is not MCP
+ *   access_log.h, metrics.h, queries.h
  */
 #ifndef GATEHOUSE_GATEWAY_H
 #define GATEHOUSE_GATEWAY_H

@@ -2,8 +2,8 @@
  * call. */
 #include "http_internal.h"
 
-/* Sent bytes at the front of the queue are cut off when they are at least this many and half of it.
- */
+/* Sent bytes at the front of the queue are cut off when they are at least
+ * this many and half of it. */
 #define COMPACT_MIN 65536u
 
 size_t http_conn_unsent(const struct http_conn *conn)

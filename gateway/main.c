@@ -15,8 +15,8 @@
 #define DRAIN_TICK_MS 10
 /* Kept of the deadline, to exit before the root kills. */
 #define DRAIN_MARGIN_MS 100u
-/* How long a client may take to close its connection after the last answer of a gateway that ends.
- */
+/* How long a client may take to close its connection after the last answer
+ * of a gateway that ends. */
 #define DRAIN_LINGER_MS 1000u
 
 struct gateway *gateway_of(const struct process *process)
@@ -24,8 +24,7 @@ struct gateway *gateway_of(const struct process *process)
 	return process_user(process);
 }
 
-/* --- timers
- * ---------------------------------------------------------------------------------------- */
+/* --- timers --------------------------------------------------------------------------------- */
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
@@ -56,8 +55,7 @@ static void on_keepalive(evutil_socket_t fd, short what, void *arg)
 	exchanges_keep_alive(arg);
 }
 
-/* --- listeners
- * ------------------------------------------------------------------------------------- */
+/* --- listeners ------------------------------------------------------------------------------ */
 
 static void door_free(struct door *door)
 {
@@ -175,8 +173,7 @@ static void on_catalogue(struct link *link, const struct message *msg, void *arg
 	gateway->catalogue = fresh;
 }
 
-/* --- configuration
- * ----------------------------------------------------------------------------------- */
+/* --- configuration -------------------------------------------------------------------------- */
 
 unsigned gateway_cores(void)
 {
@@ -223,8 +220,7 @@ static void configured(struct process *process, struct span config, uint64_t gen
 		log_error("config.unreadable", err_text(&err));
 }
 
-/* --- life
- * ---------------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 static void on_drain(evutil_socket_t fd, short what, void *arg)
 {

@@ -100,8 +100,7 @@ void metrics_free(struct metrics *metrics)
 	free(metrics);
 }
 
-/* --- counting
- * -------------------------------------------------------------------------------------- */
+/* --- counting ------------------------------------------------------------------------------- */
 
 static void observe(struct histogram *histogram, const uint64_t *bounds, uint64_t us)
 {
@@ -215,8 +214,7 @@ void metrics_refused(struct metrics *metrics, int code)
 	count_response(metrics, (unsigned)err_http_status(code));
 }
 
-/* --- writing
- * ------------------------------------------------------------------------------------------ */
+/* --- writing -------------------------------------------------------------------------------- */
 
 static void write_label(struct buf *out, const char *name, const char *value, size_t max)
 {

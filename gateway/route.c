@@ -17,8 +17,7 @@
 static void ask(struct route *route);
 static void open_link(struct route *route);
 
-/* --- life ----------------------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 static void tick_soon(struct gateway *gateway)
 {
@@ -146,8 +145,7 @@ void route_end(struct route *route)
 	DL_APPEND(route->gateway->over, route);
 }
 
-/* --- exchanges on routes
- * --------------------------------------------------------------------------- */
+/* --- exchanges on routes -------------------------------------------------------------------- */
 
 static void hand_over(struct route *route, struct exchange *exchange)
 {
@@ -280,8 +278,7 @@ void route_to_shared(struct exchange *exchange)
 		ask(missing);
 }
 
-/* --- asking the session manager
- * ---------------------------------------------------------------------- */
+/* --- asking the session manager ------------------------------------------------------------- */
 
 static void ask(struct route *route)
 {
@@ -467,8 +464,7 @@ void routes_open_sessions(struct gateway *gateway)
 		event_add(gateway->reopen, &tv);
 }
 
-/* --- links with workers
- * --------------------------------------------------------------------------------- */
+/* --- links with workers --------------------------------------------------------------------- */
 
 static void worker_opened(
 	struct process *process, struct link *link, const struct err *err, void *arg)
@@ -550,8 +546,7 @@ static void on_worker_closed(struct link *link, int code, const char *why, void 
 	ask(route);
 }
 
-/* --- patience
- * -------------------------------------------------------------------------------------------- */
+/* --- patience ------------------------------------------------------------------------------- */
 
 static void give_up(struct route *route, uint64_t now)
 {

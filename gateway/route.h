@@ -48,8 +48,8 @@ struct route {
 	UT_hash_handle hh_ask; /* by_ask */
 };
 
-/* Each sends the exchange to its worker, at once or when it is known, or answers it with an error.
- */
+/* Each sends the exchange to its worker, at once or when it is known,
+ * or answers it with an error. */
 void route_to_session(struct exchange *exchange);
 void route_to_new_session(struct exchange *exchange);
 void route_to_shared(struct exchange *exchange);

@@ -64,8 +64,7 @@ void stream_stop(struct exchange *exchange)
 	DL_DELETE2(gateway->streams, exchange, quiet_prev, quiet_next);
 }
 
-/* --- bytes ---------------------------------------------------------------------------------------
- */
+/* --- bytes ---------------------------------------------------------------------------------- */
 
 static void took(struct exchange *exchange, size_t n)
 {
@@ -138,8 +137,7 @@ void exchange_writable(struct exchange *exchange)
 	}
 }
 
-/* --- the end
- * -------------------------------------------------------------------------------------- */
+/* --- the end -------------------------------------------------------------------------------- */
 
 void stream_end(struct exchange *exchange, const struct outcome *outcome)
 {

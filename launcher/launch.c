@@ -43,8 +43,8 @@ static int pipes_open(struct pipes *pipes, struct err *err)
 
 /* --- the new process ------------------------------------------------------------------------ */
 
-/* Keep the standard descriptors, the link and the server's ends; everything else is the launcher's.
- */
+/* Keep the standard descriptors, the link and the server's ends;
+ * everything else is the launcher's. */
 static void keep_descriptors(int root_fd, int *stdio)
 {
 	int *wanted[4] = {&root_fd, &stdio[0], &stdio[1], &stdio[2]};

@@ -75,8 +75,7 @@ static int span_compare(struct span a, struct span b)
 	return c ? c : (a.len > b.len) - (a.len < b.len);
 }
 
-/* --- examination: after it, no number in the file leads outside
- * --------------------------------------------- */
+/* --- examination: after it, no number in the file leads outside ----------------------------- */
 
 static bool ref_inside(const struct file_header *header, const struct text_ref *ref, unsigned n)
 {
@@ -271,8 +270,7 @@ void catalogue_free(struct catalogue *catalogue)
 	free(catalogue);
 }
 
-/* --- looking things up
- * --------------------------------------------------------------------------------------- */
+/* --- looking things up ---------------------------------------------------------------------- */
 
 uint64_t catalogue_generation(const struct catalogue *catalogue)
 {

@@ -87,7 +87,8 @@ void http1_free(struct http1 *http); /* NULL is accepted */
  *   HTTP1_HEAD      see http1_head
  *   HTTP1_BODY      *ret_body is a piece of the body, not empty; it points into what was in *input
  *   HTTP1_COMPLETE  the message is over; what is left in *input belongs to the next one. Said
- * again, taking nothing, until http1_next is called: that is the pause between pipelined messages.
+ *                   again, taking nothing, until http1_next is called: that is the pause between
+ *                   pipelined messages.
  * Errors are final (the same code again until http1_free), with a sentence in err:
  *   -ERR_BAD_HTTP              not HTTP, or ambiguous: 400
  *   -ERR_HEADERS_TOO_LARGE     431
@@ -111,12 +112,12 @@ int http1_finish(struct http1 *http, struct err *err);
 /* Forget the complete message and free its memory; ready for the next. */
 void http1_next(struct http1 *http);
 
-/* Free the head's memory early (for streams that last): http1_head is NULL until the next message.
- */
+/* Free the head's memory early (for streams that last):
+ * http1_head is NULL until the next message. */
 void http1_release(struct http1 *http);
 
-/* A new limits.body from now on, for the body that is being read too (checked as its bytes come).
- */
+/* A new limits.body from now on, for the body that is being read too
+ * (checked as its bytes come). */
 void http1_set_body_limit(struct http1 *http, uint64_t max);
 
 /* The next response answers a HEAD request: it has no body. Holds until the next final (not 1xx)
@@ -132,8 +133,8 @@ bool http1_started(const struct http1 *http);
 /* ASCII case-insensitive comparison with a name (any case). */
 bool http1_name_is(struct span name, const char *literal);
 
-/* Value of the first header of that name, or SPAN_NONE (p == NULL). An empty value has p != NULL.
- */
+/* Value of the first header of that name, or SPAN_NONE (p == NULL).
+ * An empty value has p != NULL. */
 struct span http1_header_get(const struct http1_head *head, const char *name);
 
 /* How many header lines of that name there are. */
@@ -148,8 +149,8 @@ bool http1_header_has_token(const struct http1_head *head, const char *name, con
  * character. */
 int http1_write_request_line(struct buf *out, struct span method, struct span target);
 
-/* "HTTP/1.1 200 OK\r\n"; always 1.1, whatever the client spoke (RFC 9110 §2.5). status 100 … 599.
- */
+/* "HTTP/1.1 200 OK\r\n"; always 1.1, whatever the client spoke (RFC 9110 §2.5).
+ * status 100 … 599. */
 int http1_write_status_line(struct buf *out, unsigned status);
 
 /* "name: value\r\n". -ERR_INVALID_ARGUMENT when name is not a token or value holds a control

@@ -53,8 +53,8 @@ struct http1 {
 	size_t chunk_extra; /* bytes of extensions and trailers so far */
 };
 
-/* http1_head.c: raw holds a complete head, `lines` lines and the empty one; fills headers and head.
- */
+/* http1_head.c: raw holds a complete head, `lines` lines and the empty one;
+ * fills headers and head. */
 int http1_parse_head(struct http1 *http, struct err *err);
 
 /* http1_chunk.c: as http1_read, of a chunked body; HTTP1_COMPLETE after its last line. */

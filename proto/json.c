@@ -51,8 +51,8 @@ static bool digit(const struct scan *s, const char *p)
 	return p < s->end && *p >= '0' && *p <= '9';
 }
 
-/* Past the bytes that stand for themselves: ASCII but for quote, backslash and control characters.
- */
+/* Past the bytes that stand for themselves: ASCII but for quote,
+ * backslash and control characters. */
 static const char *skip_plain(const char *p, const char *end)
 {
 	while (end - p >= 8) {
@@ -127,8 +127,8 @@ static unsigned utf8_common(const char *p)
 {
 	uint32_t v = json_load4(p);
 
-	/* 1110xxxx 10xxxxxx 10xxxxxx, not overlong (e0 8x, e0 9x), not a surrogate (ed ax, ed bx).
-	 */
+	/* 1110xxxx 10xxxxxx 10xxxxxx, not overlong (e0 8x, e0 9x), not a surrogate
+	 * (ed ax, ed bx). */
 	if ((v & 0xc0c0f0) == 0x8080e0 && (v & 0x200f) != 0 && (v & 0x200f) != 0x200d)
 		return 3;
 	/* 110xxxxx 10xxxxxx, not overlong (c0, c1). */

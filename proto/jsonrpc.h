@@ -48,13 +48,16 @@ struct jsonrpc {
 
 /*
  * Check body (json_check, LIMIT_JSON_DEPTH) and classify it. A message with a method is a request
- * or a notification, never a reply. Returns 0 or -ERR_PARSE, -ERR_TOO_DEEP  not JSON
+ * or a notification, never a reply. Returns 0 or
+ *   -ERR_PARSE, -ERR_TOO_DEEP  not JSON
  *   -ERR_INVALID_REQUEST       not a JSON-RPC 2.0 message: "jsonrpc" is not "2.0"; an id that is
- * null, fractional, boolean or too long; an envelope key given twice; both or neither of result and
- * error -ERR_INVALID_PARAMS        params is an array In every case *ret is set; on failure only
- * ret->id, kind (JSONRPC_NONE) and body mean something: id is what the error answer echoes,
- * SPAN_NONE (written as null) if it could not be told. A message that fails and has a readable
- * method but no "id" key was a notification; MCP over HTTP still answers it with the HTTP error.
+ *                              null, fractional, boolean or too long; an envelope key given twice;
+ *                              both or neither of result and error
+ *   -ERR_INVALID_PARAMS        params is an array
+ * In every case *ret is set; on failure only ret->id, kind (JSONRPC_NONE) and body mean something:
+ * id is what the error answer echoes, SPAN_NONE (written as null) if it could not be told. A
+ * message that fails and has a readable method but no "id" key was a notification; MCP over HTTP
+ * still answers it with the HTTP error.
  */
 int jsonrpc_parse(struct span body, struct jsonrpc *ret, struct err *err);
 /* The same for a value that is part of a text already checked. */

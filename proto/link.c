@@ -42,8 +42,7 @@ static void link_fail(struct link *link, int code, const char *why)
 	link->handlers->closed(link, code, why, link->arg);
 }
 
-/* --- receiving
- * ------------------------------------------------------------------------------------------ */
+/* --- receiving ------------------------------------------------------------------------------ */
 
 static int check_allowed(
 	const struct link *link, const struct message *msg, unsigned nfds, struct err *err)
@@ -244,9 +243,7 @@ static void on_closed(struct sp *sp, int code, void *arg)
 		link_release(link);
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 static void on_writable(struct sp *sp, void *arg)
 {

@@ -103,8 +103,8 @@ static int send_frame(struct link *link, struct out_stream *stream)
 	return 0;
 }
 
-/* One frame of each stream whose turn it is. Returns how many, or why the endpoint takes no more.
- */
+/* One frame of each stream whose turn it is. Returns how many,
+ * or why the endpoint takes no more. */
 static int take_turns(struct link *link)
 {
 	unsigned streams = HASH_COUNT(link->streams);
@@ -129,8 +129,8 @@ static int take_turns(struct link *link)
 	return sent;
 }
 
-/* Streams take turns, one frame each, until the endpoint has enough; it calls when it wants more.
- */
+/* Streams take turns, one frame each, until the endpoint has enough;
+ * it calls when it wants more. */
 void link_out_pump(struct link *link)
 {
 	const struct timeval tv = {.tv_usec = RETRY_US};

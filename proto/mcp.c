@@ -174,8 +174,8 @@ bool mcp_capable(struct span capabilities, const char *path)
 	if (strcmp(path, "elicitation.form") == 0) {
 		struct span elicitation = json_object_get(capabilities, SPAN_LIT("elicitation"));
 
-		/* An elicitation that names no mode means the form, the only one before 2025-11-25.
-		 */
+		/* An elicitation that names no mode means the form,
+		 * the only one before 2025-11-25. */
 		if (declared(elicitation) &&
 			!declared(json_object_get(elicitation, SPAN_LIT("url"))))
 			return true;

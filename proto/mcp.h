@@ -42,8 +42,8 @@ bool mcp_version_looks_modern(struct span text);
 /* What `initialize` is answered: the client's revision if it is a legacy one we speak, else the
  * latest legacy one. */
 enum mcp_version mcp_version_negotiate(struct span requested);
-/* Append the modern revisions we speak as a JSON array of strings, newest first (for `supported`).
- */
+/* Append the modern revisions we speak as a JSON array of strings,
+ * newest first (for `supported`). */
 int mcp_write_versions(struct buf *out);
 
 /* methods */
@@ -160,11 +160,13 @@ struct mcp_meta {
 
 /*
  * Read and check the _meta of a modern request, and the headers against the body (not on stdio:
- * headers NULL). In this order, as the reference server does: -ERR_INVALID_PARAMS       _meta,
- * protocolVersion or clientCapabilities missing or of a wrong type -ERR_HEADER_MISMATCH version or
- * method header differs from the body -ERR_UNSUPPORTED_VERSION  ret->requested is set: see
- * mcp_write_err -ERR_HEADER_MISMATCH      a required header missing; Mcp-Name differs, or is badly
- * encoded The method itself is not judged (-ERR_METHOD_NOT_FOUND is the caller's: mcp_method_in). A
+ * headers NULL). In this order, as the reference server does:
+ *   -ERR_INVALID_PARAMS       _meta, protocolVersion or clientCapabilities missing or of a wrong
+ *                             type
+ *   -ERR_HEADER_MISMATCH      version or method header differs from the body
+ *   -ERR_UNSUPPORTED_VERSION  ret->requested is set: see mcp_write_err
+ *   -ERR_HEADER_MISMATCH      a required header missing; Mcp-Name differs, or is badly encoded
+ * The method itself is not judged (-ERR_METHOD_NOT_FOUND is the caller's: mcp_method_in). A
  * notification needs neither _meta nor headers, but what it has must agree. *ret is always set as
  * far as it was read.
  */

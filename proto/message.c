@@ -78,8 +78,8 @@ enum message_type message_by_number(uint16_t number)
 	}
 }
 
-/* What the link relies on: a control message is one frame, and descriptors travel only with those.
- */
+/* What the link relies on: a control message is one frame,
+ * and descriptors travel only with those. */
 #define MESSAGE(NAME, name, number, since, from, to, kind, max, fds, fields) \
 	static_assert((number) > 0 && (number) <= UINT16_MAX, #NAME ": number"); \
 	static_assert((since) > 0 && (since) <= MESSAGE_VERSION, #NAME ": since"); \

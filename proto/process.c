@@ -38,9 +38,7 @@ struct process {
 	int status;
 };
 
-/* --- links
- * -------------------------------------------------------------------------------------------------
- */
+/* --- links ---------------------------------------------------------------------------------- */
 
 static const struct process_peer *find_peer(const struct process *process, uint64_t role)
 {
@@ -161,9 +159,7 @@ int process_open_link(struct process *process, enum role role, const char *name,
 	return 0;
 }
 
-/* --- life
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 static int run_hooks(struct process *process, struct span config, struct err *err)
 {

@@ -62,8 +62,8 @@ static void on_read(evutil_socket_t fd, short what, void *arg)
 		return;
 	enter(sp);
 	sp->reading = true;
-	/* with writing broken the socket may never be readable again: come back until it is empty
-	 */
+	/* with writing broken the socket may never be readable again:
+	 * come back until it is empty */
 	if (sp_in_resume(sp) && sp_in_receive(sp) && sp->broken && !sp->paused)
 		event_active(&sp->read, EV_READ, 0);
 	if (sp->drain_wanted && sp_alive(sp))

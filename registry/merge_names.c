@@ -14,8 +14,8 @@ static bool legal(char c)
 	       c == '_' || c == '-';
 }
 
-/* Append as far as there is room, illegal bytes as '_'. True if nothing had to be changed or cut.
- */
+/* Append as far as there is room, illegal bytes as '_'.
+ * True if nothing had to be changed or cut. */
 static bool name_append(char *name, size_t *len, size_t max, struct span part)
 {
 	bool plain = true;

@@ -5,8 +5,8 @@
 #include "registry.h"
 
 #define REPLY_MAX (16u * 1024 * 1024)
-/* Besides the JSON that is taken over as it is: names, at worst escaped to six times their length.
- */
+/* Besides the JSON that is taken over as it is: names,
+ * at worst escaped to six times their length. */
 #define ROW_SPARE (6u * (CATALOGUE_URI_MAX + ERR_DETAIL_MAX) + 1024)
 
 static void member(struct buf *out, const char *key, struct span value)

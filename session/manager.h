@@ -178,8 +178,8 @@ void lease_answer_error(struct link *gateway, uint32_t stream, int code, const c
 /* Tell all who wait; the lease is freed. */
 void lease_refuse(struct manager *manager, struct lease *lease, int code, const char *detail);
 void lease_taken(struct manager *manager, struct lease *lease);
-/* Its worker is gone: to the next one if anybody waits, else the record waits for being asked for.
- */
+/* Its worker is gone: to the next one if anybody waits,
+ * else the record waits for being asked for. */
 void lease_lost(struct manager *manager, struct lease *lease);
 /* The session is over; reason for the log. The worker is told unless it said so itself. */
 void lease_close(

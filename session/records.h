@@ -41,8 +41,8 @@ void records_close(struct records *records);
 /* Told once a queued write is committed (code 0; with always_durable: synced) or has failed. */
 typedef void records_done_fn(void *arg, int code);
 
-/* Queue the record of a session; everything is copied. done (may be NULL) comes from records_flush.
- */
+/* Queue the record of a session; everything is copied. done (may be NULL)
+ * comes from records_flush. */
 int records_put(struct records *records, struct span session, const struct session_record *record,
 	records_done_fn *done, void *arg);
 /* Queue a change of its saved_s, and of its epoch where that is lower. A session without a record

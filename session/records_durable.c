@@ -222,8 +222,8 @@ static int read_notes(struct records *records, struct err *err)
 	return r == -ERR_NOT_FOUND ? 0 : r;
 }
 
-/* The machine has booted: the live environment is new and empty, the durable one has the sessions.
- */
+/* The machine has booted: the live environment is new and empty,
+ * the durable one has the sessions. */
 static int fill_live(struct records *records, struct err *err)
 {
 	int r = records_visit_store(records->durable, SPAN_NONE, mark_whole, records);

@@ -79,9 +79,7 @@ void child_describe_exit(int code, int status, char *text, size_t size)
 		snprintf(text, size, "signal %d (%s)", status, strsignal(status));
 }
 
-/* --- death
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- death ---------------------------------------------------------------------------------- */
 
 static void index_add(struct children *all, struct child *child)
 {
@@ -178,9 +176,7 @@ static int watch(struct child *child, struct err *err)
 	return 0;
 }
 
-/* --- birth
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- birth ---------------------------------------------------------------------------------- */
 
 static int child_new(struct children *all, enum role role, const char *name, uint64_t instance,
 	int *ret_theirs, struct child **ret, struct err *err)
@@ -317,9 +313,7 @@ void child_failed(struct child *child)
 	child_free(child);
 }
 
-/* --- signals
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- signals -------------------------------------------------------------------------------- */
 
 static void child_signal(struct child *child, int sig)
 {
@@ -372,9 +366,7 @@ void child_set_reason(struct child *child, struct span reason)
 	child->reason = reason.len ? strndup(reason.p, reason.len) : NULL;
 }
 
-/* --- orphans
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- orphans -------------------------------------------------------------------------------- */
 
 static bool is_child(const struct children *all, pid_t pid)
 {

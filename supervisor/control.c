@@ -119,9 +119,7 @@ static void write_ps(struct node *node, struct buf *out)
 	buf_append_str(out, "]}");
 }
 
-/* --- the tree
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- the tree ------------------------------------------------------------------------------- */
 
 static const char *status_name(enum child_status status)
 {
@@ -281,9 +279,7 @@ void node_on_query(struct link *link, const struct message *msg, void *arg)
 	buf_free(&out);
 }
 
-/* --- commands
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- commands ------------------------------------------------------------------------------- */
 
 /* Payload of the commands: plain text, not JSON; the root reads as little as possible. */
 static void command_stop(struct node *node, struct link *link, const struct message *msg)

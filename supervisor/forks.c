@@ -10,8 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --- session workers
- * -------------------------------------------------------------------------------------------- */
+/* --- session workers ------------------------------------------------------------------------ */
 
 static int ask_zygote(struct node *node, uint64_t instance, struct err *err)
 {
@@ -187,9 +186,7 @@ void node_on_fork_failed(struct link *link, const struct message *msg, void *arg
 	node_turn(node);
 }
 
-/* --- stdio servers
- * -------------------------------------------------------------------------------------------------
- */
+/* --- stdio servers -------------------------------------------------------------------------- */
 
 static int ask_launcher(struct node *node, const struct child *upstream, uint32_t stream,
 	struct span session, struct err *err)
@@ -295,8 +292,7 @@ void node_on_server_exited(struct link *link, const struct message *msg, void *a
 	child_set_reason(keeper, exited->reason);
 }
 
-/* --- what hangs on a child that is gone
- * ----------------------------------------------------------------------------- */
+/* --- what hangs on a child that is gone ----------------------------------------------------- */
 
 static void tell_upstream(struct node *node, const struct child *keeper)
 {

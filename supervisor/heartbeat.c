@@ -4,8 +4,8 @@
  */
 #include "node.h"
 
-/* PINGs without an answer; counted, not timed, so that a pause of the whole machine kills nobody.
- */
+/* PINGs without an answer; counted, not timed,
+ * so that a pause of the whole machine kills nobody. */
 #define HEARTBEAT_MISSES 10
 
 static void beat(struct child *child)

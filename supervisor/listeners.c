@@ -1,5 +1,5 @@
-/* The node's listening sockets: one per gateway slot and address, open as long as the root lives.
- */
+/* The node's listening sockets: one per gateway slot and address,
+ * open as long as the root lives. */
 #include "listen.h"
 #include "log.h"
 #include "node.h"
@@ -39,8 +39,8 @@ static void share(struct node *node, unsigned slot)
 	row->owned = false;
 }
 
-/* Sockets with SO_REUSEPORT share an address even with those of another node: one without must fit.
- */
+/* Sockets with SO_REUSEPORT share an address even with those of another node:
+ * one without must fit. */
 static int check_free(const struct node *node, const struct config_listen *where, struct err *err)
 {
 	int fd, r;

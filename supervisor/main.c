@@ -187,8 +187,7 @@ static void raise_limits(void)
 	}
 }
 
-/* --- events of the loop
- * ------------------------------------------------------------------------------------------ */
+/* --- events of the loop --------------------------------------------------------------------- */
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {

@@ -252,8 +252,8 @@ void sup_child_describe_exit(
 	const struct child *child, enum exit_class exit_class, char *text, size_t size);
 
 /* policy_stop.c: how it ends */
-/* Asks an alive child to end by its shutdown rule, or forgets a retry. True: wait until it is gone.
- */
+/* Asks an alive child to end by its shutdown rule, or forgets a retry.
+ * True: wait until it is gone. */
 bool sup_child_stop(struct child *child);
 void sup_child_kill(struct child *child);
 /* Reports an end that was not as asked (H5). */

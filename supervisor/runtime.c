@@ -14,8 +14,7 @@
 #define SPREAD_AT_ONCE 256u
 #define SPREAD_PAUSE_US 10000
 
-/* --- a child is born
- * ------------------------------------------------------------------------------------------ */
+/* --- a child is born ------------------------------------------------------------------------ */
 
 static int write_view(const struct node *node, enum config_view view, const char *server,
 	int *ret_fd, struct err *err)
@@ -164,9 +163,7 @@ static void start_process(struct node *node, const struct action *action)
 	node_introduce(node, child);
 }
 
-/* --- actions
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- actions -------------------------------------------------------------------------------- */
 
 /* That a process started is news; that a group did, or one of the many workers, is not. */
 static enum log_level report_level(const struct action *action)
@@ -209,8 +206,8 @@ static void signal_child(struct node *node, const struct action *action, bool ki
 	if (!child)
 		return;
 	if (kill && child->state == CHILD_ASKED) {
-		/* it may yet be made: its link is closed then, and FORKED finds nobody and kills it
-		 */
+		/* it may yet be made: its link is closed then,
+		 * and FORKED finds nobody and kills it */
 		uint64_t instance = child->instance;
 
 		child_failed(child);
@@ -288,8 +285,8 @@ static void arm_timer(struct node *node)
 		event_add(node->timer, &tv);
 }
 
-/* The servers' supervisors are dynamic children: they can be started as soon as their group stands.
- */
+/* The servers' supervisors are dynamic children:
+ * they can be started as soon as their group stands. */
 static void start_servers(struct node *node)
 {
 	struct err err = {0};
@@ -333,8 +330,7 @@ void node_stop(struct node *node, int exit_status)
 	node_turn(node);
 }
 
-/* --- what children say
- * -------------------------------------------------------------------------------------------- */
+/* --- what children say ---------------------------------------------------------------------- */
 
 void node_child_ready(struct child *child)
 {
@@ -403,8 +399,8 @@ static void on_child_link_closed(struct link *link, int code, const char *why, v
 	if (code != -ERR_CLOSED)
 		log_error("child.bad_message", why, KV_STR("role", role_name(child->role)),
 			KV_STR("name", child->name));
-	/* who no longer listens to the root cannot be led: if it is not ending already, it is ended
-	 */
+	/* who no longer listens to the root cannot be led: if it is not ending already,
+	 * it is ended */
 	child_let_go(child);
 }
 
@@ -431,9 +427,7 @@ const struct link_handlers node_child_handlers = {
 	.closed = on_child_link_closed,
 };
 
-/* --- a child is gone
- * ------------------------------------------------------------------------------------------------
- */
+/* --- a child is gone ------------------------------------------------------------------------ */
 
 void node_child_stuck(struct child *child, const char *why)
 {

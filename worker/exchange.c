@@ -88,8 +88,7 @@ static void stuck(const struct exchange *exchange)
 	worker_tick_in(exchange->worker, STUCK_MS);
 }
 
-/* --- plain answers
- * -------------------------------------------------------------------------------------------- */
+/* --- plain answers -------------------------------------------------------------------------- */
 
 static int send_answer(struct exchange *exchange, struct span body)
 {
@@ -115,8 +114,8 @@ static int send_answer(struct exchange *exchange, struct span body)
 		exchange->gateway, MSG_EXCHANGE_ANSWER, exchange->number, &fields, body, NULL);
 }
 
-/* The link has no room now: the answer waits here, and nothing else concerns the exchange any more.
- */
+/* The link has no room now: the answer waits here,
+ * and nothing else concerns the exchange any more. */
 static void keep_answer(struct exchange *exchange, struct span body)
 {
 	request_exchange_gone(exchange->worker, exchange);
@@ -171,9 +170,7 @@ static void retry_answer(struct exchange *exchange)
 		exchange_free(exchange);
 }
 
-/* --- event streams
- * ------------------------------------------------------------------------------------------------
- */
+/* --- event streams -------------------------------------------------------------------------- */
 
 /* True once the head has left. */
 static bool send_head(struct exchange *exchange)
@@ -319,8 +316,7 @@ void exchange_closed(struct exchange *exchange)
 	exchange_free(exchange);
 }
 
-/* --- answers of requests
- * --------------------------------------------------------------------------------------------- */
+/* --- answers of requests -------------------------------------------------------------------- */
 
 static bool may_stream(const struct exchange *exchange)
 {

@@ -81,8 +81,8 @@ void exchange_answer_json(struct exchange *exchange, unsigned status, struct spa
 void exchange_answer_err(struct exchange *exchange, struct span id, const struct err *err,
 	enum jsonrpc_executed executed);
 
-/* Make the answer an event stream. stream: the one whose events go here; it is yet to be attached.
- */
+/* Make the answer an event stream. stream: the one whose events go here;
+ * it is yet to be attached. */
 void exchange_begin_stream(struct exchange *exchange, struct stream *stream);
 /*
  * Bytes of an event stream. droppable: left out when the client is slow. Returns 0;

@@ -3,8 +3,8 @@
 #include "json_write.h"
 #include "worker.h"
 
-/* How long `initialize` waits for servers that are starting, so that the first list is not empty.
- */
+/* How long `initialize` waits for servers that are starting,
+ * so that the first list is not empty. */
 #define STARTING_WAIT_MS 3000u
 
 static void write_initialize(struct worker *worker, struct buf *out)

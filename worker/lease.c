@@ -8,8 +8,7 @@
 /* A session manager that is away is looked for this often. */
 #define REOPEN_MS 50u
 
-/* --- what the session manager says
- * ------------------------------------------------------------------------------- */
+/* --- what the session manager says ---------------------------------------------------------- */
 
 static void take(struct worker *worker, const struct msg_lease *lease, struct span state)
 {
@@ -70,8 +69,7 @@ static void on_session_close(struct link *link, const struct message *msg, void 
 	worker_end_session(worker_of(arg), "the session was ended", false);
 }
 
-/* --- the session manager comes and goes
- * ------------------------------------------------------------------------- */
+/* --- the session manager comes and goes ----------------------------------------------------- */
 
 static void look_again(struct worker *worker)
 {

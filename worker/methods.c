@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- what is answered here
- * ------------------------------------------------------------------------------------------- */
+/* --- what is answered here ------------------------------------------------------------------ */
 
 static void on_ping(struct request *request, struct span params)
 {
@@ -39,8 +38,7 @@ static void on_set_level(struct request *request, struct span params)
 	request_result(request, SPAN_LIT("{}"));
 }
 
-/* --- what goes to a server
- * --------------------------------------------------------------------------------------------- */
+/* --- what goes to a server ------------------------------------------------------------------ */
 
 static bool reply_modern(struct request *request, const struct reply *reply, void *arg)
 {

@@ -68,8 +68,7 @@ int modern_error(struct span error, struct buf *out)
 	return json_splice(error, &edit, 1, out);
 }
 
-/* --- Mcp-Param-… (2026-07-28, "Custom Headers from Tool Parameters")
- * ------------------------------------------------ */
+/* --- Mcp-Param-… (2026-07-28, "Custom Headers from Tool Parameters") ------------------------ */
 
 static struct span find_header(struct span headers, const char *name)
 {

@@ -11,8 +11,8 @@ static bool too_quiet(enum mcp_log_level wanted, struct span params)
 	return level != MCP_LOG_NONE && level < wanted;
 }
 
-/* Without a level the legacy era leaves the choice to the server; the modern one wants none then.
- */
+/* Without a level the legacy era leaves the choice to the server;
+ * the modern one wants none then. */
 static bool is_wanted(const struct request *request, struct span params)
 {
 	if (request->era == MCP_MODERN)

@@ -75,9 +75,7 @@ void own_lists_free(struct server *server)
 	}
 }
 
-/* --- names
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- names ---------------------------------------------------------------------------------- */
 
 static const struct config_server *config_of(const struct server *server)
 {
@@ -128,9 +126,7 @@ static bool new_name(const struct own_list *list, struct span original, char *ro
 	       catalogue_find(worker->catalogue, list->kind, *ret_name, &other, 1) == 0;
 }
 
-/* --- items
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- items ---------------------------------------------------------------------------------- */
 
 static unsigned flags_of(struct span json, bool renamed)
 {
@@ -210,9 +206,7 @@ static void take_item(struct own_list *list, uint32_t server, struct span json)
 		add_renamed(list, name, token, json);
 }
 
-/* --- asking
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- asking --------------------------------------------------------------------------------- */
 
 static bool is_fetching(const struct worker *worker, enum catalogue_kind kind)
 {
@@ -412,9 +406,7 @@ void own_lists_outdated(struct server *server, enum mcp_method note)
 	}
 }
 
-/* --- looking
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- looking -------------------------------------------------------------------------------- */
 
 static bool give(struct worker *worker, const struct server *server, const struct own_item *found,
 	enum catalogue_kind kind, struct catalogue_item *ret_item)

@@ -79,9 +79,7 @@ void request_free(struct request *request)
 	free(request);
 }
 
-/* --- answers
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- answers -------------------------------------------------------------------------------- */
 
 /* A request has left a stream whose exchange is gone: after the last one it is complete. */
 static void leave_stream(struct worker *worker, struct stream *stream)
@@ -234,8 +232,7 @@ void request_reply(struct request *request, const struct reply *reply)
 			reply->executed == 2 ? JSONRPC_EXECUTED_UNKNOWN : JSONRPC_EXECUTED_NO);
 }
 
-/* --- the exchange changes
- * ------------------------------------------------------------------------------------------- */
+/* --- the exchange changes ------------------------------------------------------------------- */
 
 void request_exchange_gone(struct worker *worker, const struct exchange *exchange)
 {

@@ -9,13 +9,11 @@
 
 /* Messages of one batch (2025-03-26). */
 #define BATCH_MAX 100u
-/* Of a worker that many share, the limit on unanswered requests is so many times that of a session.
- */
+/* Of a worker that many share, the limit on unanswered requests is so many
+ * times that of a session. */
 #define SHARED_FACTOR 16u
 
-/* --- messages of the client
- * ------------------------------------------------------------------------------------------------
- */
+/* --- messages of the client ----------------------------------------------------------------- */
 
 static bool is_known(const struct request *request)
 {

@@ -1,5 +1,5 @@
-/* Messages of the client: envelopes, eras, batches; what is done with each method is in methods.h.
- */
+/* Messages of the client: envelopes, eras, batches;
+ * what is done with each method is in methods.h. */
 #ifndef GATEHOUSE_ROUTER_H
 #define GATEHOUSE_ROUTER_H
 

@@ -9,9 +9,7 @@
 
 #define STATE_MAX (1024u * 1024)
 
-/* --- marks
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- marks ---------------------------------------------------------------------------------- */
 
 const struct session_mark *session_mark_find(const struct session_marks *marks, struct span key)
 {
@@ -67,8 +65,7 @@ void session_mark_remove(struct session_marks *marks, struct span key)
 		mark_free(marks, mark);
 }
 
-/* --- state as JSON
- * ---------------------------------------------------------------------------------------------- */
+/* --- state as JSON -------------------------------------------------------------------------- */
 
 static void write_marks(struct buf *out, const char *name, const struct session_marks *marks)
 {
@@ -215,9 +212,7 @@ bool session_client_can(const struct session *session, const char *capability)
 	return session->capabilities && mcp_client_can(span_str(session->capabilities), capability);
 }
 
-/* --- saving
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- saving --------------------------------------------------------------------------------- */
 
 #define RETRY_MS 20u
 

@@ -48,9 +48,7 @@ void streams_free(struct streams *streams)
 	buf_free(&streams->unsaved);
 }
 
-/* --- ids
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- ids ------------------------------------------------------------------------------------ */
 
 /* The next block is reserved while half of this one is left, so that its save is through before it
  * is needed. */
@@ -98,9 +96,7 @@ static int parse_id(const struct streams *streams, struct span text, uint32_t *r
 	return 0;
 }
 
-/* --- the log
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- the log -------------------------------------------------------------------------------- */
 
 static struct event_record *keep(
 	struct streams *streams, uint32_t stream, uint64_t id, struct span data)
@@ -206,9 +202,7 @@ void streams_save_again(struct streams *streams)
 	streams_save(streams);
 }
 
-/* --- streams
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- streams -------------------------------------------------------------------------------- */
 
 struct stream *stream_find(struct streams *streams, uint32_t number)
 {
@@ -323,9 +317,7 @@ void stream_finish(struct streams *streams, struct stream *stream)
 	}
 }
 
-/* --- GET
- * ------------------------------------------------------------------------------------------------------------
- */
+/* --- GET ------------------------------------------------------------------------------------ */
 
 /* Everything of one stream after an id. Returns how many there were; *ret_complete: the last one
  * was its end. */

@@ -86,8 +86,8 @@ bool streams_listened(const struct streams *streams);
 void streams_exchange_gone(struct streams *streams, struct exchange *exchange);
 /* Send what is unsaved to the session manager. */
 void streams_save(struct streams *streams);
-/* A session manager that has just come back may have lost what was on its way: send all there is.
- */
+/* A session manager that has just come back may have lost what was on its way:
+ * send all there is. */
 void streams_save_again(struct streams *streams);
 /* All streams that somebody listens to with a GET end. */
 void streams_end_gets(struct streams *streams);

@@ -69,9 +69,7 @@ void worker_out_of_memory(struct worker *worker)
 	process_exit(worker->process, EXIT_FAILURE, NULL);
 }
 
-/* --- the end
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- the end -------------------------------------------------------------------------------- */
 
 static bool gateways_flush(struct worker *worker)
 {
@@ -128,12 +126,10 @@ void worker_end_session(struct worker *worker, const char *reason, bool tell)
 	worker_end(worker);
 }
 
-/* --- time
- * ---------------------------------------------------------------------------------------------------------
- */
+/* --- time ----------------------------------------------------------------------------------- */
 
-/* Both end by themselves: a session that nobody has used for long, and a worker that nobody wants.
- */
+/* Both end by themselves: a session that nobody has used for long,
+ * and a worker that nobody wants. */
 static void look_after_idleness(struct worker *worker)
 {
 	uint64_t idle_ms = worker->leased ? (uint64_t)worker->config->session_idle : UNLEASED_MS;
@@ -195,9 +191,7 @@ static void on_save(evutil_socket_t fd, short what, void *arg)
 	streams_save(&((struct worker *)arg)->streams);
 }
 
-/* --- life
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 static void on_catalogue(struct link *link, const struct message *msg, void *arg)
 {
@@ -307,9 +301,7 @@ static void cleanup(struct process *process)
 	free(worker);
 }
 
-/* --- gateways
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- gateways ------------------------------------------------------------------------------- */
 
 static bool is_ours(const struct worker *worker, const struct msg_exchange *fields)
 {
@@ -442,9 +434,7 @@ const struct link_handlers worker_gateway_handlers = {
 	.closed = on_gateway_closed,
 };
 
-/* --- the role
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- the role ------------------------------------------------------------------------------- */
 
 static const struct link_handlers root_handlers = {.on = {[MSG_CATALOGUE] = on_catalogue}};
 

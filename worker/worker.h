@@ -2,15 +2,23 @@
  * A session worker: the process that holds one client's session (legacy era), or serves a
  * principal's sessionless requests (modern era). The files of this folder that belong to it:
  *
- *   zygote.c      the process that workers are forked from        jail.h      what a worker's
- * kernel interface is cut down to worker.c      the role: hooks, gateways, time, the end lease.h
- * the session manager: leases, its return exchange.h    one HTTP request and its answer stream.h
- * event streams that can be resumed session.h     what is known of the client request.h   one
- * JSON-RPC request and its answer router.h      messages of the client methods.h   method → what is
- * done notes.h       notifications of servers                        initialize.c  the beginning of
- * a session servers.h     links with the servers' upstream workers        asks.h      requests of
- * servers to the client lists.h       lists, from the catalogue                       modern.h the
- * sessionless era
+ *   zygote.c      the process that workers are forked from
+ *   worker.c      the role: hooks, gateways, time, the end
+ *   lease.h       the session manager: leases, its return
+ *   exchange.h    one HTTP request and its answer
+ *   stream.h      event streams that can be resumed
+ *   session.h     what is known of the client
+ *   request.h     one JSON-RPC request and its answer
+ *   router.h      messages of the client
+ *   methods.h     method → what is done
+ *   initialize.h  the beginning of a session
+ *   modern.h      the sessionless era
+ *   servers.h     links with the servers' upstream workers
+ *   notes.h       notifications of servers
+ *   asks.h        requests of servers to the client
+ *   lists.h       lists, from the catalogue
+ *   own_lists.h   lists of servers that run once per session
+ *   jail.h        what a worker's kernel interface is cut down to
  */
 #ifndef GATEHOUSE_WORKER_H
 #define GATEHOUSE_WORKER_H

@@ -178,8 +178,8 @@ static void *flood(void *arg)
 	return NULL;
 }
 
-/* Whole lines of less than PIPE_BUF bytes are written at once, so the two threads never mix theirs.
- */
+/* Whole lines of less than PIPE_BUF bytes are written at once,
+ * so the two threads never mix theirs. */
 static int run_flooding(int fd)
 {
 	static int where;

@@ -18,8 +18,7 @@
 
 #define COPY(place, span) snprintf(place, sizeof(place), "%.*s", SPAN_ARG(span))
 
-/* --- the loop
- * -------------------------------------------------------------------------------------- */
+/* --- the loop ------------------------------------------------------------------------------- */
 
 static void turn(struct node *node)
 {
@@ -55,8 +54,7 @@ void node_wait_seen(struct node *node, unsigned count)
 	ck_assert_uint_ge(node->n_seen, count);
 }
 
-/* --- workers
- * --------------------------------------------------------------------------------------- */
+/* --- workers -------------------------------------------------------------------------------- */
 
 static void on_exchange(struct link *link, const struct message *msg, void *arg)
 {
@@ -202,8 +200,7 @@ void seen_forwarded(struct seen *seen, bool safe)
 	link_post(seen->worker->link, MSG_EXCHANGE_FORWARDED, seen->stream, &forwarded);
 }
 
-/* --- the session manager
- * ------------------------------------------------------------------------------ */
+/* --- the session manager -------------------------------------------------------------------- */
 
 static void lease(struct link *link, uint32_t stream, const struct worker *worker, unsigned code)
 {
@@ -282,8 +279,7 @@ void node_drop_sessions(struct node *node)
 	node->sessions = NULL;
 }
 
-/* --- the root
- * ------------------------------------------------------------------------------------------- */
+/* --- the root ------------------------------------------------------------------------------- */
 
 static struct link *make_link(struct node *node, enum role self, uint64_t instance, bool opener,
 	const struct link_handlers *handlers, void *arg, int *fd)
@@ -506,8 +502,7 @@ void node_publish(struct node *node, const struct node_server *servers, unsigned
 	buf_free(&file);
 }
 
-/* --- the admin process
- * -------------------------------------------------------------------------------------- */
+/* --- the admin process ---------------------------------------------------------------------- */
 
 static void on_reply(struct link *link, const struct message *msg, void *arg)
 {
@@ -553,9 +548,7 @@ const char *node_query(struct node *node, const char *what)
 	return node->reply.data;
 }
 
-/* --- clients
- * -------------------------------------------------------------------------------------------------
- */
+/* --- clients -------------------------------------------------------------------------------- */
 
 void client_open(struct client *client, struct node *node)
 {

@@ -77,8 +77,8 @@ struct node {
 	struct buf reply;
 };
 
-/* Make a folder, start the manager with this configuration (YAML), wait until it is ready or gone.
- */
+/* Make a folder, start the manager with this configuration (YAML),
+ * wait until it is ready or gone. */
 void node_start(struct node *node, const char *yaml);
 /* Another manager on the same folder, after node_kill or node_stop. */
 void node_again(struct node *node);

@@ -29,8 +29,7 @@ void pause_ms(unsigned ms)
 	nanosleep(&ts, NULL);
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 void node_configure(const struct test_node *node, const char *more)
 {
@@ -128,8 +127,7 @@ void node_remove(struct test_node *node)
 	ck_assert_int_eq(system(command), 0);
 }
 
-/* --- processes
- * ------------------------------------------------------------------------------------------- */
+/* --- processes ------------------------------------------------------------------------------ */
 
 static bool runs_program(pid_t pid, const char *what)
 {
@@ -310,8 +308,7 @@ unsigned resident_kb(pid_t pid)
 	return pages * (unsigned)(sysconf(_SC_PAGESIZE) / 1024);
 }
 
-/* --- log
- * ------------------------------------------------------------------------------------------- */
+/* --- log ------------------------------------------------------------------------------------ */
 
 unsigned node_log_count(const struct test_node *node, const char *one, const char *other)
 {

@@ -1,5 +1,5 @@
-/* A node of the real programs for test_supervisor.c: gatehouse-supervisor in a folder of its own.
- */
+/* A node of the real programs for test_supervisor.c:
+ * gatehouse-supervisor in a folder of its own. */
 #ifndef GATEHOUSE_TEST_SUPERVISOR_NODE_H
 #define GATEHOUSE_TEST_SUPERVISOR_NODE_H
 
@@ -21,8 +21,8 @@ struct test_node {
 	pid_t pid;
 };
 
-/* Make the folder and the configuration: what a test node has anyway, and more (YAML, may be "").
- */
+/* Make the folder and the configuration: what a test node has anyway,
+ * and more (YAML, may be ""). */
 void node_prepare(struct test_node *node, const char *more);
 /* Write the configuration anew. */
 void node_configure(const struct test_node *node, const char *more);

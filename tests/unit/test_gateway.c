@@ -278,8 +278,7 @@ START_TEST(test_shared)
 }
 END_TEST
 
-/* --- Host and Origin ----------------------------------------------------------------------------
- */
+/* --- Host and Origin ------------------------------------------------------------------------ */
 
 static const struct {
 	const char *yaml, *url, *host, *origin;
@@ -374,8 +373,7 @@ START_TEST(test_large_refused)
 }
 END_TEST
 
-/* --- a worker dies ------------------------------------------------------------------------------
- */
+/* --- a worker dies -------------------------------------------------------------------------- */
 
 START_TEST(test_resend)
 {
@@ -650,8 +648,7 @@ START_TEST(test_shared_dies)
 }
 END_TEST
 
-/* --- the session manager ------------------------------------------------------------------------
- */
+/* --- the session manager -------------------------------------------------------------------- */
 
 START_TEST(test_busy)
 {
@@ -707,8 +704,7 @@ START_TEST(test_no_worker_in_time)
 }
 END_TEST
 
-/* --- streams and clients
- * -------------------------------------------------------------------------- */
+/* --- streams and clients -------------------------------------------------------------------- */
 
 #define BLOCK 32768u
 #define BLOCKS 768u
@@ -849,8 +845,7 @@ START_TEST(test_keepalive)
 }
 END_TEST
 
-/* --- health, metrics, the end
- * ------------------------------------------------------------------------ */
+/* --- health, metrics, the end --------------------------------------------------------------- */
 
 static void expect_ready(unsigned status, const char *says)
 {

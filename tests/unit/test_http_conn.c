@@ -294,8 +294,8 @@ START_TEST(test_pipeline_pieces)
 }
 END_TEST
 
-/* More requests than are kept while one is answered: the rest waits in the socket, nothing is lost.
- */
+/* More requests than are kept while one is answered: the rest waits in the socket,
+ * nothing is lost. */
 START_TEST(test_pipeline_beyond_limit)
 {
 	limits.pipeline = 1000;

@@ -1,5 +1,5 @@
-/* The system call filter of session workers: what it forbids kills, what a worker does is allowed.
- */
+/* The system call filter of session workers: what it forbids kills,
+ * what a worker does is allowed. */
 #include "jail.h"
 
 #include <check.h>

@@ -6,8 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* --- handshake and law
- * ------------------------------------------------------------------------------------------- */
+/* --- handshake and law ---------------------------------------------------------------------- */
 
 START_TEST(both_sides_speak)
 {
@@ -60,8 +59,7 @@ START_TEST(what_may_not_be_said_is_not_sent)
 }
 END_TEST
 
-/* --- a peer of any manners: raw frames
- * --------------------------------------------------------------------------- */
+/* --- a peer of any manners: raw frames ------------------------------------------------------ */
 
 static int raw;
 

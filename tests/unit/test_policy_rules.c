@@ -291,8 +291,8 @@ START_TEST(test_strangers)
 }
 END_TEST
 
-/* Every cookie is given back, once: after a full life, and when the tree is dropped at any point.
- */
+/* Every cookie is given back, once: after a full life,
+ * and when the tree is dropped at any point. */
 START_TEST(test_cookies)
 {
 	static const char *const lives[] = {

@@ -1,5 +1,5 @@
-/* registry/: the real program; the test plays the root, the upstream workers and the admin process.
- */
+/* registry/: the real program; the test plays the root,
+ * the upstream workers and the admin process. */
 #include "buf.h"
 #include "catalogue.h"
 #include "clock.h"

@@ -440,8 +440,7 @@ START_TEST(test_growth)
 	store_get_stats(store, &stats);
 	ck_assert_uint_ge(stats.grown, 4);
 	ck_assert_uint_le(stats.map_bytes, 8 << 20);
-	/* room again after a delete (pages become free two commits later; PERIODIC: two syncs)
-	 */
+	/* room again after a delete (pages become free two commits later; PERIODIC: two syncs) */
 	ck_assert_int_eq(store_write(store, delete_a, (void *)"n1", &err), 0);
 	ck_assert_int_eq(store_sync(store, &err), 0);
 	put_ok(store, "small", SPAN_LIT("s"));

@@ -80,8 +80,7 @@ static bool exists(const char *name)
 	return lstat(path, &st) == 0;
 }
 
-/* --- start and stop
- * ------------------------------------------------------------------------------------------- */
+/* --- start and stop ------------------------------------------------------------------------- */
 
 START_TEST(starts_in_order_and_stops)
 {
@@ -125,8 +124,7 @@ START_TEST(interrupt_stops_in_order)
 }
 END_TEST
 
-/* --- deaths
- * ------------------------------------------------------------------------------------------- */
+/* --- deaths --------------------------------------------------------------------------------- */
 
 static const char *const kinds[] = {
 	"admin", "registry", "session-manager", "launcher", "zygote", "gateway", "upstream"};
@@ -216,8 +214,7 @@ START_TEST(a_group_gives_up)
 }
 END_TEST
 
-/* --- a start that cannot succeed
- * ------------------------------------------------------------------------------------------- */
+/* --- a start that cannot succeed ------------------------------------------------------------ */
 
 static void copy_program(const char *name, const char *to, bool link)
 {
@@ -283,8 +280,7 @@ START_TEST(a_program_is_broken)
 }
 END_TEST
 
-/* --- a second node
- * ------------------------------------------------------------------------------------------- */
+/* --- a second node -------------------------------------------------------------------------- */
 
 static void check_unharmed(const struct pids *gateways)
 {
@@ -340,8 +336,7 @@ START_TEST(a_second_node_on_the_same_port)
 }
 END_TEST
 
-/* --- the listeners of a gateway that is away
- * ------------------------------------------------------------------------------------------- */
+/* --- the listeners of a gateway that is away ------------------------------------------------ */
 
 /* ms until an answer came; the test fails when it takes longer than limit. */
 static unsigned ask(unsigned port, unsigned limit)
@@ -390,8 +385,7 @@ START_TEST(a_gateway_that_is_away_is_stood_in_for)
 }
 END_TEST
 
-/* --- reload
- * ------------------------------------------------------------------------------------------- */
+/* --- reload --------------------------------------------------------------------------------- */
 
 START_TEST(reload)
 {
@@ -427,8 +421,7 @@ START_TEST(reload)
 }
 END_TEST
 
-/* --- the long run
- * ------------------------------------------------------------------------------------------- */
+/* --- the long run --------------------------------------------------------------------------- */
 
 START_TEST(two_hundred_workers_leave_no_trace)
 {

@@ -30,8 +30,7 @@ static void teardown(void)
 	"cancelled\",\"params\":{\"requestId\":" id ",\"reason\":\"no\"}}"
 #define RESULT(id, result) "{\"jsonrpc\":\"2.0\",\"id\":" id ",\"result\":" result "}"
 
-/* --- initialize
- * ------------------------------------------------------------------------------------------- */
+/* --- initialize ----------------------------------------------------------------------------- */
 
 #define INITIALIZE(version) \
 	"{\"jsonrpc\":\"2.0\",\"id\":\"a\\u0062\",\"method\":\"initialize\",\"params\":{" \
@@ -161,8 +160,7 @@ START_TEST(test_before_initialize)
 }
 END_TEST
 
-/* --- answered here
- * ---------------------------------------------------------------------------------------- */
+/* --- answered here -------------------------------------------------------------------------- */
 
 static const struct {
 	const char *body;
@@ -261,9 +259,7 @@ START_TEST(test_pages)
 }
 END_TEST
 
-/* --- calls
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- calls ---------------------------------------------------------------------------------- */
 
 /* Every byte but the name is as it came. */
 START_TEST(test_splice)
@@ -455,8 +451,7 @@ START_TEST(test_logging)
 }
 END_TEST
 
-/* --- servers with a process for this session
- * ----------------------------------------------------------------------------- */
+/* --- servers with a process for this session ------------------------------------------------ */
 
 #define OWN(name) "{\"name\":\"" name "\",\"x\":1.0,\"inputSchema\":{}}"
 
@@ -551,9 +546,7 @@ START_TEST(test_own_lists_change)
 }
 END_TEST
 
-/* --- cancelling
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- cancelling ----------------------------------------------------------------------------- */
 
 START_TEST(test_cancel)
 {
@@ -631,9 +624,7 @@ START_TEST(test_too_many)
 }
 END_TEST
 
-/* --- batches
- * ----------------------------------------------------------------------------------------------------------
- */
+/* --- batches -------------------------------------------------------------------------------- */
 
 START_TEST(test_batch)
 {
@@ -680,8 +671,7 @@ START_TEST(test_batch_streams)
 }
 END_TEST
 
-/* --- JSON or an event stream
- * --------------------------------------------------------------------------------------------- */
+/* --- JSON or an event stream ---------------------------------------------------------------- */
 
 START_TEST(test_two_hundred_ms)
 {

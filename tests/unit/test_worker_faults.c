@@ -1,5 +1,5 @@
-/* Session workers: what dies around them, and their own end. The real program, see worker_scene.h.
- */
+/* Session workers: what dies around them, and their own end.
+ * The real program, see worker_scene.h. */
 #include "worker_scene.h"
 
 #include <signal.h>
@@ -28,8 +28,7 @@ static void teardown(void)
 	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"logging/" \
 	"setLevel\",\"params\":{\"level\":\"" level "\"}}"
 
-/* --- the upstream worker dies
- * ------------------------------------------------------------------------------ */
+/* --- the upstream worker dies --------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
@@ -140,8 +139,7 @@ START_TEST(test_call_fails)
 }
 END_TEST
 
-/* --- a gateway dies
- * --------------------------------------------------------------------------------------------- */
+/* --- a gateway dies ------------------------------------------------------------------------- */
 
 START_TEST(test_gateway_dies)
 {
@@ -163,8 +161,7 @@ START_TEST(test_gateway_dies)
 }
 END_TEST
 
-/* --- the session manager dies
- * -------------------------------------------------------------------------------------- */
+/* --- the session manager dies --------------------------------------------------------------- */
 
 static void sessions_die(struct subject *subject)
 {
@@ -269,9 +266,7 @@ START_TEST(test_unleased)
 }
 END_TEST
 
-/* --- the end
- * -----------------------------------------------------------------------------------------------------------
- */
+/* --- the end -------------------------------------------------------------------------------- */
 
 START_TEST(test_delete)
 {
@@ -352,8 +347,7 @@ START_TEST(test_idle)
 }
 END_TEST
 
-/* --- the zygote and the jail
- * ---------------------------------------------------------------------------------------------- */
+/* --- the zygote and the jail ---------------------------------------------------------------- */
 
 START_TEST(test_many)
 {

@@ -44,8 +44,7 @@ static struct played *meet_alpha(struct subject *subject)
 
 #define WAIT_TEXT(answer, piece) WAIT_FOR(&scene, strstr(answer_text(answer), piece))
 
-/* --- the stream of a GET
- * --------------------------------------------------------------------------------- */
+/* --- the stream of a GET -------------------------------------------------------------------- */
 
 START_TEST(test_queue_before_get)
 {
@@ -229,8 +228,7 @@ START_TEST(test_park)
 }
 END_TEST
 
-/* --- another worker takes over
- * ------------------------------------------------------------------------------ */
+/* --- another worker takes over -------------------------------------------------------------- */
 
 START_TEST(test_restore)
 {
@@ -307,8 +305,7 @@ START_TEST(test_restored_session)
 }
 END_TEST
 
-/* --- subscriptions and changed lists
- * ------------------------------------------------------------------------------ */
+/* --- subscriptions and changed lists -------------------------------------------------------- */
 
 #define SUBSCRIBE(method) \
 	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/" method \
@@ -364,9 +361,7 @@ START_TEST(test_list_changed)
 }
 END_TEST
 
-/* --- slow clients
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- slow clients --------------------------------------------------------------------------- */
 
 /* Its notifications are left out beyond a bound, its answer is not; others are not held up. */
 START_TEST(test_slow_client)
@@ -401,8 +396,7 @@ START_TEST(test_slow_client)
 }
 END_TEST
 
-/* --- questions to the client
- * ---------------------------------------------------------------------------------------------- */
+/* --- questions to the client ---------------------------------------------------------------- */
 
 #define SAMPLE "{\"messages\":[],\"maxTokens\":1e2}"
 #define ABLE "{\"sampling\":{},\"elicitation\":{},\"roots\":{\"listChanged\":true}}"

@@ -53,9 +53,7 @@ static struct link *link_to(struct event_base *base, enum role self, enum role p
 	return link;
 }
 
-/* --- the root
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the root ------------------------------------------------------------------------------- */
 
 static void on_ready(struct link *link, const struct message *msg, void *arg)
 {

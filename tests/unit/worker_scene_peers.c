@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* --- gateways
- * ------------------------------------------------------------------------------------------ */
+/* --- gateways ------------------------------------------------------------------------------- */
 
 static struct answer *find_answer(
 	struct subject *subject, const struct link *gateway, uint32_t stream)
@@ -196,8 +195,7 @@ unsigned answer_count(const struct answer *answer, const char *piece)
 	return n;
 }
 
-/* --- the session manager
- * ---------------------------------------------------------------------------------- */
+/* --- the session manager -------------------------------------------------------------------- */
 
 static void on_taken(struct link *link, const struct message *msg, void *arg)
 {

@@ -62,8 +62,8 @@ struct transport_ops {
 	int (*send)(struct transport *transport, const struct transport_message *msg);
 	/* initialize was answered. May be NULL. */
 	void (*negotiated)(struct transport *transport, enum mcp_version version);
-	/* Nobody waits for the answer of this request any more. True: it never left, and will not.
-	 */
+	/* Nobody waits for the answer of this request any more. True: it never left,
+	 * and will not. */
 	bool (*forget)(struct transport *transport, uint64_t id);
 	/* Unsent messages. */
 	size_t (*queued)(const struct transport *transport);

@@ -1,10 +1,12 @@
 /*
  * gatehouse-upstream: everything that concerns one MCP server lives in this one process.
  *
- *   client    a session worker's link: whose calls these are
- *   instance  one conversation with the server (an MCP client session): handshake, ids, pending
- * calls transport how bytes reach the server: stdio, Streamable HTTP listing   reads the server's
- * lists; reporter tells the registry
+ *   client     a session worker's link: whose calls these are
+ *   instance   one conversation with the server (an MCP client session): handshake, ids, pending
+ *              calls
+ *   transport  how bytes reach the server: stdio, Streamable HTTP
+ *   listing    reads the server's lists
+ *   reporter   tells the registry
  *
  * With isolation session (and always over HTTP) each client has an instance of its own; with
  * shared, all use the catalogue instance, the one that read the lists.
