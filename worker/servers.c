@@ -41,9 +41,7 @@ struct server *server_get(struct worker *worker, struct span name)
 	return server;
 }
 
-/* --- sending
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- sending -------------------------------------------------------------------------------- */
 
 /*
  * Before a call that must not run twice leaves this process, the gateway has it in writing. False:
@@ -335,8 +333,7 @@ void servers_free(struct worker *worker)
 	}
 }
 
-/* --- what the upstream worker says
- * ------------------------------------------------------------------------------------ */
+/* --- what the upstream worker says ---------------------------------------------------------- */
 
 static struct request *find_call(
 	const struct link *link, const struct worker *worker, uint32_t call)
@@ -371,7 +368,6 @@ static void on_parked(struct link *link, const struct message *msg, void *arg)
 static void on_done(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_call_done *done = msg->fields;
-	struct server *server = link_user(link);
 	struct request *request = find_call(link, worker_of(arg), msg->stream);
 	struct reply reply = {
 		.kind = (unsigned)done->kind,
@@ -384,7 +380,6 @@ static void on_done(struct link *link, const struct message *msg, void *arg)
 		return;
 	if (done->kind == 2)
 		err_set(&reply.err, (enum err_code)done->code, "%.*s", SPAN_ARG(done->detail));
-	server->spoken |= done->kind != 2;
 	/* whose answer it was is still asked for, by what remembers tasks and subscriptions */
 	request->call = 0;
 	request_reply(request, &reply);
@@ -457,7 +452,6 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 		log_warn("link.failed", why, KV_STR("server", server->name));
 	link_free(link);
 	server->link = NULL;
-	server->spoken = false;
 	own_lists_outdated(server, MCP_METHOD_NONE);
 	asks_server_gone(worker, server);
 	while (settle_one(server))

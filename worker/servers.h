@@ -16,7 +16,6 @@ struct server {
 	struct worker *worker;
 	struct link *link; /* NULL: not open */
 	bool opening;
-	bool spoken;                              /* the server has answered on this link */
 	struct own_list *own[CATALOGUE_KIND_MAX]; /* or NULL */
 	uint64_t retry_ms;                        /* not asked for again before */
 	uint64_t since_ms;                        /* since when calls wait for it; 0: none do */
