@@ -33,7 +33,7 @@ static void write_all(struct bridge *bridge, const char *data, size_t len)
 	}
 }
 
-/* One message, one line: line ends within JSON are white space. */
+/* One message, one line. */
 static void write_line(struct bridge *bridge, struct span message)
 {
 	struct buf line;
@@ -43,9 +43,7 @@ static void write_line(struct bridge *bridge, struct span message)
 		bridge_complain("out of memory, a message is lost", SPAN_NONE);
 		return;
 	}
-	for (size_t i = 0; i < line.len; i++)
-		if (line.data[i] == '\n' || line.data[i] == '\r')
-			line.data[i] = ' ';
+	json_one_line(line.data, line.len);
 	buf_append_char(&line, '\n');
 	write_all(bridge, line.data, line.len);
 	buf_free(&line);

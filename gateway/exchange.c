@@ -5,6 +5,7 @@
 #include "hash.h"
 #include "metrics.h"
 #include "route.h"
+#include "sse.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@
 /* Requests longer than this are not kept when they cannot be sent again anyway. */
 #define KEEP_BODY_MAX 4096u
 #define ERROR_MAX (8u * 1024)
+/* What an event makes of its data at most: each line end begins another "data: ". */
+#define EVENT_GROWTH 7u
 
 /* --- life ----------------------------------------------------------------------------------- */
 
@@ -289,14 +292,6 @@ static void answer(struct exchange *exchange, unsigned status, unsigned content,
 		http_conn_abort(exchange->conn);
 }
 
-static struct span event_of(struct buf *out, struct span json)
-{
-	buf_append_str(out, "event: message\ndata: ");
-	buf_append_span(out, json);
-	buf_append_str(out, "\n\n");
-	return buf_span(out);
-}
-
 /* A whole answer where an event stream was begun: its only event, or its last. */
 static void answer_on_stream(
 	struct exchange *exchange, struct span json, const struct outcome *outcome)
@@ -304,13 +299,15 @@ static void answer_on_stream(
 	struct buf event;
 	int r = 0;
 
-	buf_init(&event, json.len + 64);
-	exchange->queue.max += event.max;
+	buf_init(&event, EVENT_GROWTH * json.len + 64);
 	if (json.len)
-		r = stream_write(exchange, event_of(&event, json));
-	buf_free(&event);
-	if (r == 0)
+		r = sse_write_event(&event, SPAN_NONE, SPAN_LIT("message"), json);
+	exchange->queue.max += event.len;
+	if (r < 0)
+		http_conn_abort(exchange->conn);
+	else if (stream_write(exchange, buf_span(&event)) == 0)
 		stream_end(exchange, outcome);
+	buf_free(&event);
 }
 
 /* The error, or an array of it for a batch, with the id of each request. */

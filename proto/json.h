@@ -44,6 +44,12 @@ int json_check(struct span text, unsigned depth_max, struct err *err);
 
 /* The value in a checked text: without the white space around it. */
 struct span json_trim(struct span text);
+/*
+ * Put a checked text onto one line, in place: its line ends stand between tokens, where a space
+ * means the same. For transports that end a message with a line end (MCP, stdio transport:
+ * messages "MUST NOT contain embedded newlines").
+ */
+void json_one_line(char *text, size_t len);
 /* Told from the first byte; JSON_NONE for an empty span. */
 enum json_type json_type(struct span value);
 /* "object", "string", ... as a person reads it; "nothing" for JSON_NONE. */

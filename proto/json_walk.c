@@ -75,6 +75,20 @@ struct span json_trim(struct span text)
 	return p < end ? span_of(p, (size_t)(end - p)) : SPAN_NONE;
 }
 
+static void spaces_for(char *text, size_t len, char line_end)
+{
+	char *at = text;
+
+	while ((at = memchr(at, line_end, len - (size_t)(at - text))))
+		*at = ' ';
+}
+
+void json_one_line(char *text, size_t len)
+{
+	spaces_for(text, len, '\n');
+	spaces_for(text, len, '\r');
+}
+
 enum json_type json_type(struct span value)
 {
 	if (value.len == 0)

@@ -260,6 +260,25 @@ START_TEST(test_cut_utf8)
 }
 END_TEST
 
+/* Line ends between the tokens of a message would end it (MCP, stdio transport). */
+START_TEST(test_one_line)
+{
+	static const char hidden[] = "{\"name\":\"echo\",\"arguments\":{\"text\":\r\n\"x\",\"more\":\n"
+				     "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\","
+				     "\"params\":{\"name\":\"die\"}}\n}}";
+	struct world_session *session;
+	struct world_call *call;
+
+	start_up(_i ? SHARED : SESSION, SCRIPTED);
+	session = world_attach(&world, "a", NULL);
+	call = world_call(session, "tools/call", hidden, 5000, false);
+	world_until(&world, call->done);
+	ck_assert_uint_eq(call->kind, 0);
+	ck_assert_str_eq(call->payload, "{\"content\":[{\"type\":\"text\",\"text\":\"x\"}]}");
+	world_end(&world);
+}
+END_TEST
+
 START_TEST(test_big)
 {
 	struct world_session *session;
@@ -712,6 +731,7 @@ int main(void)
 	tcase_add_test(calls, test_cancel);
 	tcase_add_test(calls, test_timeout);
 	tcase_add_test(calls, test_cut_utf8);
+	tcase_add_loop_test(calls, test_one_line, 0, 2);
 	tcase_add_test(calls, test_big);
 	tcase_add_test(bad, test_garbage);
 	tcase_add_test(bad, test_long_line);

@@ -4,6 +4,7 @@
  */
 #include "clock.h"
 #include "errors.h"
+#include "json.h"
 #include "transport.h"
 
 #include <errno.h>
@@ -327,6 +328,7 @@ static int stdio_send(struct transport *transport, const struct transport_messag
 	line->id = msg->id;
 	line->len = msg->text.len + 1;
 	memcpy(line->data, msg->text.p, msg->text.len);
+	json_one_line(line->data, msg->text.len);
 	line->data[msg->text.len] = '\n';
 	if (!stdio->queue)
 		event_active(stdio->flush, EV_TIMEOUT, 0);

@@ -20,7 +20,7 @@ enum executed { EXECUTED_NO, EXECUTED_YES, EXECUTED_UNKNOWN };
 
 struct transport_message {
 	uint64_t id;             /* of a request of ours; 0: a notification or an answer */
-	struct span text;        /* one JSON object without line ends; copied */
+	struct span text;        /* one checked JSON object, line ends where the peer had them; copied */
 	struct span traceparent; /* where the transport has headers; may be empty */
 	bool safe;               /* may be sent twice */
 	bool barrier;            /* what is sent later waits until the server has taken this */
