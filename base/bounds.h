@@ -22,6 +22,11 @@
 #define LIMIT_TOOL_NAME 128u
 #define LIMIT_SESSION_ID 128u
 
+/* one list (tools, resources, …) of one server */
+#define LIMIT_LIST_ITEMS 10000u
+#define LIMIT_LIST_PAGES 1000u
+#define LIMIT_LIST (16u * 1024u * 1024u)
+
 /* JSON */
 #define LIMIT_JSON_DEPTH 128u /* nesting of arrays and objects in one message */
 

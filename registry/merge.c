@@ -61,11 +61,11 @@ static void config_take(struct merge *merge, const struct merge_config *config)
 
 	merge->config = *config;
 	if (!limits->items)
-		limits->items = 2000;
+		limits->items = LIMIT_LIST_ITEMS;
 	if (!limits->servers || limits->servers > CATALOGUE_SERVERS_MAX)
 		limits->servers = CATALOGUE_SERVERS_MAX;
 	limit_default(&limits->item_bytes, 256u * 1024u);
-	limit_default(&limits->list_bytes, MERGE_LIST_MAX);
+	limit_default(&limits->list_bytes, LIMIT_LIST);
 	limit_default(&limits->bytes, 64u * 1024u * 1024u);
 	arena_init(&merge->arena, 2 * limits->bytes + ARENA_SPARE);
 	buf_init(&merge->text, limits->item_bytes + MERGE_NAME_MAX + 2);

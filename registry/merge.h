@@ -6,11 +6,11 @@
 #define GATEHOUSE_MERGE_H
 
 #include "arena.h"
+#include "bounds.h"
 #include "catalogue.h"
 
 #define MERGE_NAME_MAX 64u    /* characters of an exposed name, [A-Za-z0-9_-] (PROTOCOL 21) */
 #define MERGE_NOTES_MAX 1024u /* notes kept; the rest is counted */
-#define MERGE_LIST_MAX (16u * 1024u * 1024u) /* bytes of one list of a server */
 #define MERGE_INSTRUCTIONS_MAX 65536u /* bytes of the merged instructions */
 
 enum merge_naming {
@@ -41,10 +41,10 @@ bool merge_note_dropped(enum merge_note_kind note);
 
 /* 0 gives the default in brackets. */
 struct merge_limits {
-	uint32_t items;    /* of one kind of one server [2,000] */
+	uint32_t items;    /* of one kind of one server [LIMIT_LIST_ITEMS] */
 	uint32_t servers;  /* [CATALOGUE_SERVERS_MAX] */
 	size_t item_bytes; /* of one item [256 KiB] */
-	size_t list_bytes; /* of one list [MERGE_LIST_MAX] */
+	size_t list_bytes; /* of one list [LIMIT_LIST] */
 	size_t bytes;      /* of all items [64 MiB] */
 };
 

@@ -122,7 +122,7 @@ void registry_set_list(struct registry *registry, struct server *server, enum ca
 	struct text *place = &server->lists[kind];
 	struct err err = {0};
 
-	if (list.len > MERGE_LIST_MAX) {
+	if (list.len > LIMIT_LIST) {
 		log_warn("server.list_too_large", catalogue_kind_name(kind),
 			KV_STR("server", server->config->name), KV_INT("bytes", list.len));
 		list = SPAN_NONE;

@@ -48,7 +48,8 @@ static int read_cursor(struct span params, uint32_t total, uint32_t *ret_first, 
 		"the cursor is not one that a list of this server gave out");
 }
 
-/* From item first on. Returns the number of the item after the last one written. */
+/* From item first on. Returns the number of the item after the last one written; 0: that was the
+ * last. */
 static uint32_t write_items(
 	struct worker *worker, enum catalogue_kind kind, uint32_t first, struct buf *out)
 {
@@ -62,13 +63,13 @@ static uint32_t write_items(
 			continue;
 		}
 		if (n - first >= PAGE_ITEMS || (out->len + json.len > PAGE_BYTES && n > first))
-			break;
+			return n;
 		if (n > first)
 			buf_append_char(out, ',');
 		buf_append_span(out, json);
 		n++;
 	}
-	return n;
+	return 0;
 }
 
 void list_request(struct request *request, struct span params)
@@ -106,7 +107,7 @@ void list_answer(struct request *request, struct span params)
 	buf_printf(&out, "\"%.*s\":[", SPAN_ARG(info->list));
 	next = write_items(worker, kind, first, &out);
 	buf_append_char(&out, ']');
-	if (next < total)
+	if (next)
 		buf_printf(&out, ",\"nextCursor\":\"g%llx-%u\"",
 			(unsigned long long)catalogue_generation(catalogue), next);
 	if (buf_append_char(&out, '}') == 0) {

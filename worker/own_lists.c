@@ -1,6 +1,7 @@
 #include "own_lists.h"
 #include "json_write.h"
 #include "lists.h"
+#include "log.h"
 #include "methods.h"
 #include "worker.h"
 
@@ -8,10 +9,6 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-/* Of one list. */
-#define ITEMS_MAX 2000u
-#define BYTES_MAX (4u * 1024 * 1024)
-#define PAGES_MAX 100u
 /* A server that does not answer by then is done without. */
 #define PAGE_MS 5000u
 #define NAME_MAX 64u
@@ -35,6 +32,7 @@ struct own_list {
 	struct own_item *fresh;
 	size_t fresh_bytes;
 	unsigned pages;
+	bool cut;     /* it is longer than what is taken */
 	char *cursor; /* of the page asked for, raw */
 };
 
@@ -160,7 +158,11 @@ static void add(struct own_list *list, struct span name, struct span token, stru
 	char *at;
 
 	HASH_FIND(hh, list->fresh, name.p, name.len, item);
-	if (item || HASH_COUNT(list->fresh) >= ITEMS_MAX || list->fresh_bytes + bytes > BYTES_MAX)
+	if (item)
+		return;
+	list->cut |= HASH_COUNT(list->fresh) >= LIMIT_LIST_ITEMS ||
+		     list->fresh_bytes + bytes > LIMIT_LIST;
+	if (list->cut)
 		return;
 	item = malloc(sizeof(*item) + bytes);
 	if (!item)
@@ -253,6 +255,10 @@ static void over(struct own_list *list, bool complete)
 	struct worker *worker = list->server->worker;
 	struct request *request;
 
+	if (list->cut)
+		log_warn("server.list_cut", "the list is too long: the rest is left out",
+			KV_STR("server", list->server->name),
+			KV_SPAN("method", mcp_method_info(kinds[list->kind].list)->name));
 	if (complete) {
 		items_free(&list->items);
 		list->items = list->fresh;
@@ -281,8 +287,8 @@ static int ask_page(struct own_list *list, struct span cursor)
 		buf_printf(&params, "{\"cursor\":%.*s}", SPAN_ARG(cursor));
 	free(list->cursor);
 	list->cursor = strndup(cursor.p ? cursor.p : "", cursor.len);
-	list->pages++;
-	r = list->cursor && list->pages <= PAGES_MAX ? 0 : -ERR_TOO_MANY;
+	list->cut |= list->pages++ == LIMIT_LIST_PAGES;
+	r = list->cursor && !list->cut ? 0 : -ERR_TOO_MANY;
 	if (r == 0)
 		r = server_call(list->server->worker, span_str(list->server->name), list->request,
 			SPAN_NONE, buf_span(&params), PAGE_MS);
@@ -323,6 +329,7 @@ static bool on_page(struct request *request, const struct reply *reply, void *ar
 static void ask(struct own_list *list)
 {
 	list->outdated = false;
+	list->cut = false;
 	list->pages = 0;
 	list->request =
 		request_new_own(list->server->worker, kinds[list->kind].list, on_page, list);
@@ -506,13 +513,26 @@ struct own_walk own_walk(struct worker *worker, enum catalogue_kind kind)
 	return walk;
 }
 
-bool own_walk_next(struct own_walk *walk, struct span *ret_json)
+/* A URI that several servers claim is read from one of them: the others' items are not shown. */
+static bool is_shadowed(const struct own_walk *walk, struct span name)
+{
+	struct catalogue_item owner;
+
+	if (kinds[walk->kind].named)
+		return false;
+	return (own_lists_find(walk->worker, walk->kind, name, &owner) ||
+		       catalogue_find(walk->worker->catalogue, walk->kind, name, &owner, 1) > 0) &&
+	       owner.server != walk->server;
+}
+
+static bool take_step(struct own_walk *walk, struct span *ret_name, struct span *ret_json)
 {
 	const struct catalogue *catalogue = walk->worker->catalogue;
 	struct catalogue_item item;
 
 	while (catalogue && walk->server < catalogue_servers(catalogue)) {
 		if (walk->item) {
+			*ret_name = walk->item->name;
 			*ret_json = walk->item->json;
 			walk->item = walk->item->hh.next;
 			return true;
@@ -520,12 +540,23 @@ bool own_walk_next(struct own_walk *walk, struct span *ret_json)
 		if (!walk->own &&
 			catalogue_get(catalogue, walk->kind, walk->server, walk->n, &item)) {
 			walk->n++;
+			*ret_name = item.name;
 			*ret_json = item.json;
 			return true;
 		}
 		walk->server++;
 		enter_server(walk);
 	}
+	return false;
+}
+
+bool own_walk_next(struct own_walk *walk, struct span *ret_json)
+{
+	struct span name;
+
+	while (take_step(walk, &name, ret_json))
+		if (!is_shadowed(walk, name))
+			return true;
 	return false;
 }
 

@@ -37,6 +37,7 @@ struct own_walk {
 struct own_walk own_walk(struct worker *worker, enum catalogue_kind kind);
 /* The next item as clients see it. False at the end. */
 bool own_walk_next(struct own_walk *walk, struct span *ret_json);
+/* How many there are at most: URIs that several servers claim are counted for each. */
 uint32_t own_lists_count(struct worker *worker, enum catalogue_kind kind);
 
 #endif

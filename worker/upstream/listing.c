@@ -1,13 +1,11 @@
 #include "listing.h"
+#include "bounds.h"
 #include "call.h"
 #include "hash.h"
 #include "log.h"
 
 #include <stdlib.h>
 
-#define ITEMS_MAX 10000u
-#define PAGES_MAX 1000u
-#define BYTES_MAX (60u * 1024u * 1024u)
 /* Changes that come in a row are read once. */
 #define SETTLE_MS 100
 
@@ -30,7 +28,7 @@ struct listing {
 	enum catalogue_kind kind; /* being read */
 	struct buf items;
 	unsigned n_items, n_pages;
-	uint64_t cursors[PAGES_MAX]; /* hashes of those followed */
+	uint64_t cursors[LIMIT_LIST_PAGES]; /* hashes of those followed */
 	struct event *deadline;      /* of the list being read */
 	bool expired;
 };
@@ -64,7 +62,7 @@ struct listing *listing_new(struct instance *instance)
 	if (!listing)
 		return NULL;
 	listing->instance = instance;
-	buf_init(&listing->items, BYTES_MAX + 2);
+	buf_init(&listing->items, LIMIT_LIST + 2);
 	listing->timer = evtimer_new(upstream_base(instance->up), on_timer, listing);
 	listing->deadline = evtimer_new(upstream_base(instance->up), on_deadline, listing);
 	if (!listing->timer || !listing->deadline) {
@@ -147,9 +145,9 @@ static int take_items(struct listing *listing, struct span array)
 	while (r == 0 && json_iter_element(&iter, &item)) {
 		if (json_type(item) != JSON_OBJECT)
 			continue;
-		if (listing->n_items == ITEMS_MAX)
+		if (listing->n_items == LIMIT_LIST_ITEMS)
 			return -ERR_TOO_MANY;
-		if (listing->items.len + item.len + 2 > BYTES_MAX)
+		if (listing->items.len + item.len + 2 > LIMIT_LIST)
 			return -ERR_TOO_LARGE;
 		if (listing->n_items++ > 0)
 			r = buf_append_char(&listing->items, ',');
@@ -178,7 +176,7 @@ static struct span next_cursor(struct listing *listing, struct span result)
 
 	if (json_type(cursor) != JSON_STRING)
 		return SPAN_NONE;
-	if (listing->n_pages >= PAGES_MAX - 1 || listing->expired) {
+	if (listing->n_pages >= LIMIT_LIST_PAGES - 1 || listing->expired) {
 		give_up(listing, listing->expired ? "it takes too long: the rest is left out"
 						  : "it has too many pages: the rest is left out");
 		return SPAN_NONE;
