@@ -20,7 +20,21 @@ void buf_free(struct buf *buf)
 
 void buf_clear(struct buf *buf)
 {
-	buf->len = 0;
+	buf_cut(buf, 0);
+}
+
+void buf_cut(struct buf *buf, size_t len)
+{
+	if (len < buf->len)
+		buf->len = len;
+	buf->failed = 0;
+}
+
+int buf_fail(struct buf *buf, int code)
+{
+	if (!buf->failed)
+		buf->failed = code;
+	return buf->failed;
 }
 
 int buf_reserve(struct buf *buf, size_t len)
@@ -47,13 +61,13 @@ int buf_reserve(struct buf *buf, size_t len)
 
 int buf_append(struct buf *buf, const void *data, size_t len)
 {
-	int r;
+	int r = buf->failed;
 
-	if (len == 0)
-		return 0;
+	if (r < 0 || len == 0)
+		return r;
 	r = buf_reserve(buf, len);
 	if (r < 0)
-		return r;
+		return buf_fail(buf, r);
 	memcpy(buf->data + buf->len, data, len);
 	buf->len += len;
 	return 0;
@@ -79,15 +93,17 @@ int buf_printf(struct buf *buf, const char *fmt, ...)
 	va_list args;
 	int need, r;
 
+	if (buf->failed)
+		return buf->failed;
 	va_start(args, fmt);
 	need = vsnprintf(NULL, 0, fmt, args);
 	va_end(args);
 	if (need < 0)
-		return -ERR_INVALID_ARGUMENT;
+		return buf_fail(buf, -ERR_INVALID_ARGUMENT);
 	/* vsnprintf writes a terminating zero too: room for it, not counted in len */
 	r = buf_reserve(buf, (size_t)need + 1);
 	if (r < 0)
-		return r;
+		return buf_fail(buf, r);
 	va_start(args, fmt);
 	vsnprintf(buf->data + buf->len, (size_t)need + 1, fmt, args);
 	va_end(args);
@@ -97,6 +113,7 @@ int buf_printf(struct buf *buf, const char *fmt, ...)
 
 void buf_consume(struct buf *buf, size_t len)
 {
+	buf->failed = 0;
 	if (len >= buf->len) {
 		buf->len = 0;
 		return;

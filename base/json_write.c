@@ -81,6 +81,6 @@ int json_write_string(struct buf *out, struct span text)
 	if (r == 0)
 		r = buf_append_char(out, '"');
 	if (r < 0)
-		out->len = rollback;
+		buf_cut(out, rollback);
 	return r;
 }

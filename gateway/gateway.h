@@ -10,6 +10,7 @@
  *   exchange.h    one request on its way and its answer
  *   stream.c      answers that are event streams
  *   retry.c       what happens when a worker dies
+ *   probe.h       session workers that hang
  *   health.h      /livez /healthz /readyz
  *   pages.c       what is not MCP
  *   access_log.h, metrics.h, queries.h
@@ -72,7 +73,8 @@ struct gateway {
 	unsigned n_ready;
 	struct route *pool[POOL_MAX];
 	unsigned pool_size, pool_next;
-	struct event *tick; /* while routes are pending */
+	struct event *tick;  /* while routes are pending */
+	struct event *probe; /* of workers that have overdue requests */
 	struct {
 		uint64_t instance, until_ms;
 	} dead[DEAD_MAX]; /* whose links closed last */

@@ -28,7 +28,7 @@ int http_error_body(struct buf *out, int code, const char *detail)
 	if (r == 0)
 		r = buf_append(out, tail, (size_t)n);
 	if (r < 0)
-		out->len = len;
+		buf_cut(out, len);
 	return r;
 }
 

@@ -80,7 +80,7 @@ static int write_head(struct http_conn *conn, unsigned status, const struct http
 	if (r == 0)
 		r = append_head(conn, status, headers, nheaders, framing);
 	if (r < 0)
-		conn->out.len = before;
+		buf_cut(&conn->out, before);
 	return r;
 }
 

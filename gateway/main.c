@@ -3,6 +3,7 @@
 #include "edge.h"
 #include "log.h"
 #include "metrics.h"
+#include "probe.h"
 #include "queries.h"
 #include "route.h"
 
@@ -271,7 +272,7 @@ static int make_timers(struct gateway *gateway)
 	gateway->drain = evtimer_new(base, on_drain, gateway);
 	gateway->flush = evtimer_new(base, on_flush, NULL);
 	return gateway->tick && gateway->reopen && gateway->keepalive && gateway->drain &&
-			       gateway->flush
+			       gateway->flush && probes_start(gateway) == 0
 		       ? 0
 		       : -ERR_NO_MEMORY;
 }
@@ -340,6 +341,7 @@ static void cleanup(struct process *process)
 	free_timer(gateway->keepalive);
 	free_timer(gateway->drain);
 	free_timer(gateway->flush);
+	probes_stop(gateway);
 	log_set_batching(false);
 	free(gateway);
 }

@@ -4,6 +4,7 @@
 #include "gateway.h"
 #include "hash.h"
 #include "log.h"
+#include "probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -588,6 +589,7 @@ const struct link_handlers route_worker_handlers = {
 			[MSG_EXCHANGE_END] = exchange_on_end,
 			[MSG_EXCHANGE_ANSWER] = exchange_on_answer,
 			[MSG_EXCHANGE_FORWARDED] = exchange_on_forwarded,
+			[MSG_PONG] = probe_on_pong,
 		},
 	.closed = on_worker_closed,
 };

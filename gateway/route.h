@@ -42,6 +42,7 @@ struct route {
 	struct exchange *active;  /* the worker has them */
 	uint32_t ask;             /* stream of the question; 0: not asked now */
 	uint64_t retry_ms;        /* not asked before */
+	unsigned probes;          /* questions that the worker has not answered */
 	bool is_idle;
 	bool has_name;         /* in by_session */
 	UT_hash_handle hh;     /* by_session */

@@ -36,11 +36,12 @@ int json_splice(struct span text, const struct json_edit *edits, size_t n, struc
 
 	if (!splice_length(text, edits, n, &len))
 		return -ERR_INVALID_ARGUMENT;
-	if (len == 0)
-		return 0;
+	r = out->failed;
+	if (r < 0 || len == 0)
+		return r;
 	r = buf_reserve(out, len);
 	if (r < 0)
-		return r;
+		return buf_fail(out, r);
 	dst = out->data + out->len;
 	for (size_t i = 0; i < n; i++) {
 		dst = put(dst, from, (size_t)(edits[i].at.p - from));

@@ -485,11 +485,12 @@ int json_string_append(struct span value, struct buf *out)
 	if (!raw.p)
 		return -ERR_INVALID_ARGUMENT;
 	len = decoded_length(raw);
-	if (len == 0)
-		return 0;
+	r = out->failed;
+	if (r < 0 || len == 0)
+		return r;
 	r = buf_reserve(out, len);
 	if (r < 0)
-		return r;
+		return buf_fail(out, r);
 	out->len += decode(raw, out->data + out->len);
 	return 0;
 }

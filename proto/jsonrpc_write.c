@@ -64,7 +64,7 @@ static int finish(struct writer *w)
 {
 	literal(w, "}");
 	if (w->r < 0)
-		w->out->len = w->start;
+		buf_cut(w->out, w->start);
 	return w->r;
 }
 

@@ -62,7 +62,7 @@ int mcp_write_versions(struct buf *out)
 	if (r == 0)
 		r = buf_append_char(out, ']');
 	if (r < 0)
-		out->len = start;
+		buf_cut(out, start);
 	return r;
 }
 

@@ -86,7 +86,7 @@ static int base64_decode(struct span text, struct buf *out)
 		r = n ? buf_append(out, bytes, n) : -ERR_HEADER_MISMATCH;
 	}
 	if (r < 0)
-		out->len = start;
+		buf_cut(out, start);
 	return r;
 }
 
@@ -139,7 +139,7 @@ int mcp_header_encode(struct span text, struct buf *out)
 	if (r == 0)
 		r = buf_append_str(out, SUFFIX);
 	if (r < 0)
-		out->len = start;
+		buf_cut(out, start);
 	return r;
 }
 

@@ -193,7 +193,7 @@ int message_encode(struct buf *out, enum message_type type, uint32_t stream, boo
 	if (r == 0 && out->len - start - MESSAGE_HEADER_SIZE > LIMIT_FRAME_FIELDS)
 		r = -ERR_TOO_LARGE;
 	if (r < 0) {
-		out->len = start;
+		buf_cut(out, start);
 		return r;
 	}
 	put_u32(out->data + start + 8, (uint32_t)(out->len - start - MESSAGE_HEADER_SIZE));

@@ -348,7 +348,7 @@ int sse_write_event(struct buf *out, struct span id, struct span event, struct s
 	if (r == 0)
 		r = buf_append_char(out, '\n');
 	if (r < 0)
-		out->len = start;
+		buf_cut(out, start);
 	return r;
 }
 
@@ -363,7 +363,7 @@ int sse_write_comment(struct buf *out, struct span text)
 	if (r == 0)
 		r = buf_append_char(out, '\n');
 	if (r < 0)
-		out->len = start;
+		buf_cut(out, start);
 	return r;
 }
 

@@ -122,7 +122,7 @@ int merge_instructions(struct merge *merge, struct span *ret_text)
 				SPAN_ARG(server->name));
 		r = buf_append_span(&out, server->instructions);
 		if (r < 0) {
-			out.len = before;
+			buf_cut(&out, before);
 			merge_note(merge, MERGE_TOO_LARGE, CATALOGUE_TOOL, i, i, SPAN_NONE,
 				"its instructions are left out");
 		}

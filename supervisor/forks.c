@@ -119,10 +119,15 @@ void node_worker_answered(struct node *node, const struct action *action)
 void node_on_worker_kill(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_worker_kill *kill = msg->fields;
+	const struct child *sender = arg;
 	struct child *child = children_find(&child_node(arg)->children, kill->instance);
 
 	(void)link;
-	if (child && child->role == ROLE_WORKER)
+	if (!child || child->role != ROLE_WORKER)
+		return;
+	if (sender->role == ROLE_GATEWAY)
+		node_child_stuck(child, "it does not answer");
+	else
 		child_kill(child);
 }
 

@@ -439,7 +439,8 @@ static void tick_waiting(struct exchange *exchange, uint64_t now_ms)
 {
 	uint64_t age = now_ms - exchange->began_ms;
 
-	if (!may_stream(exchange) || exchange->unanswered == 0 || exchange->overflow)
+	if (!may_stream(exchange) || exchange->whole || exchange->unanswered == 0 ||
+		exchange->overflow)
 		return;
 	if (age >= PLAIN_ANSWER_MS)
 		become_stream(exchange);

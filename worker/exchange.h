@@ -60,6 +60,7 @@ struct exchange {
 	struct span mcp_params; /* Mcp-Param-… headers; while its message is being routed */
 	char traceparent[LIMIT_TRACEPARENT + 1];
 	bool opens_session; /* its answer carries Mcp-Session-Id */
+	bool whole; /* no event stream before it is answered: its head depends on the answer */
 	uint64_t began_ms;
 	struct outcome outcome;
 };

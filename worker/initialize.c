@@ -111,6 +111,8 @@ void initialize_request(struct request *request, struct span params)
 		return;
 	}
 	worker->initialize = request;
+	if (request->exchange)
+		request->exchange->whole = true;
 	worker->initialize_waits = true;
 	worker->initialize_until_ms = clock_ms() + STARTING_WAIT_MS;
 	initialize_go_on(worker, clock_ms());

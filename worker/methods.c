@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Of a name that nobody has, in an error. */
+#define NAME_SHOWN_MAX 256u
+
 /* --- what is answered here ------------------------------------------------------------------ */
 
 static void on_ping(struct request *request, struct span params)
@@ -118,12 +121,18 @@ static bool find_named(struct request *request, enum catalogue_kind kind, struct
 
 static void fail_unknown(struct request *request, const char *what, struct span token)
 {
+	char text[NAME_SHOWN_MAX];
+	struct span name;
+
 	if (json_type(token) != JSON_STRING)
 		request_refuse(request, ERR_INVALID_PARAMS,
 			"%s: its name is missing or not a string", what);
+	else if (json_string_copy(token, text, sizeof(text), &name) < 0)
+		request_refuse(request, ERR_INVALID_PARAMS,
+			"%s: its name is longer than %u bytes", what, NAME_SHOWN_MAX);
 	else
-		request_refuse(request, ERR_INVALID_PARAMS, "%s %.*s is not known", what,
-			(int)(token.len > 160 ? 160 : token.len), token.p);
+		request_refuse(request, ERR_INVALID_PARAMS, "%s \"%.*s\" is not known", what,
+			SPAN_ARG(name));
 }
 
 /* A call that asked for a task: remember whose the task is. */
@@ -259,7 +268,8 @@ static void call_uri(struct request *request, struct span token, struct span par
 		request_refuse(
 			request, ERR_INVALID_PARAMS, "uri is missing, not a string, or too long");
 	else if (request->method == MCP_RESOURCES_SUBSCRIBE &&
-		 !session_mark_fits(&request->worker->session.subscriptions, uri.len))
+		 !session_mark_fits(
+			 &request->worker->session.subscriptions, buf_span(&uri)))
 		request_refuse(request, ERR_TOO_MANY, "this session has too many subscriptions");
 	else if (find_uri(request->worker, buf_span(&uri), &server))
 		call_server(request, server, SPAN_NONE, params);

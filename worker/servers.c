@@ -148,7 +148,7 @@ static void attach(struct server *server)
 	write_subscriptions(server, &who);
 	if (buf_append_str(&who, "]}") < 0) {
 		/* more than a message may carry */
-		who.len = before;
+		buf_cut(&who, before);
 		buf_append_str(&who, "]}");
 	}
 	link_send(server->link, MSG_ATTACH, 0, &fields, buf_span(&who), NULL);

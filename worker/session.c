@@ -19,10 +19,32 @@ const struct session_mark *session_mark_find(const struct session_marks *marks, 
 	return mark;
 }
 
-bool session_mark_fits(const struct session_marks *marks, size_t len)
+/* Bytes of a mark in the saved state, "key":"server", at most. */
+static size_t mark_bytes(struct span key)
 {
-	return HASH_COUNT(marks->first) < SESSION_MARKS_MAX &&
-	       marks->bytes + len <= SESSION_MARKS_BYTES;
+	struct buf text;
+	size_t bytes;
+
+	buf_init(&text, SESSION_MARKS_BYTES);
+	bytes = json_write_string(&text, key) < 0 ? SESSION_MARKS_BYTES
+						  : text.len + LIMIT_SERVER_NAME + 4;
+	buf_free(&text);
+	return bytes;
+}
+
+bool session_mark_fits(const struct session_marks *marks, struct span key)
+{
+	return marks->bytes + mark_bytes(key) <= SESSION_MARKS_BYTES;
+}
+
+/* Of bytes, not text: a zero may be among them. */
+static char *copy_key(struct span key)
+{
+	char *copy = malloc(key.len + 1);
+
+	if (copy && key.len)
+		memcpy(copy, key.p, key.len);
+	return copy;
 }
 
 int session_mark_add(struct session_marks *marks, struct span key, const char *server)
@@ -31,18 +53,18 @@ int session_mark_add(struct session_marks *marks, struct span key, const char *s
 
 	HASH_FIND(hh, marks->first, key.p, key.len, mark);
 	if (!mark) {
-		if (!session_mark_fits(marks, key.len))
+		if (!session_mark_fits(marks, key))
 			return -ERR_TOO_MANY;
 		mark = calloc(1, sizeof(*mark));
 		if (!mark)
 			return -ERR_NO_MEMORY;
-		mark->key = strndup(key.p, key.len);
+		mark->key = copy_key(key);
 		if (!mark->key) {
 			free(mark);
 			return -ERR_NO_MEMORY;
 		}
 		HASH_ADD_KEYPTR(hh, marks->first, mark->key, key.len, mark);
-		marks->bytes += key.len;
+		marks->bytes += mark_bytes(key);
 	}
 	snprintf(mark->server, sizeof(mark->server), "%s", server);
 	return 0;
@@ -50,7 +72,7 @@ int session_mark_add(struct session_marks *marks, struct span key, const char *s
 
 static void mark_free(struct session_marks *marks, struct session_mark *mark)
 {
-	marks->bytes -= mark->hh.keylen;
+	marks->bytes -= mark_bytes(span_of(mark->key, mark->hh.keylen));
 	HASH_DEL(marks->first, mark);
 	free(mark->key);
 	free(mark);

@@ -13,10 +13,11 @@
 
 #include <uthash.h>
 
-/* Resources one session may be subscribed to, and tasks of it that are remembered. */
-#define SESSION_MARKS_MAX 4096u
-/* Bytes of all their keys, each kind. */
-#define SESSION_MARKS_BYTES (192u * 1024)
+/*
+ * Of the saved state, what the resources a session is subscribed to may take, and as much again
+ * what its tasks may: some 3,000 of each with names of ordinary length.
+ */
+#define SESSION_MARKS_BYTES (384u * 1024)
 /* Bytes of what a client may say about itself. */
 #define SESSION_CLIENT_BYTES (128u * 1024)
 
@@ -24,7 +25,7 @@ struct worker;
 
 /* A uri the client is subscribed to, or a task it started: whose it is. */
 struct session_mark {
-	char *key;
+	char *key; /* hh.keylen bytes */
 	char server[LIMIT_SERVER_NAME + 1];
 	UT_hash_handle hh;
 };
@@ -79,8 +80,8 @@ bool session_client_can(const struct session *session, const char *capability);
 
 /* -ERR_TOO_MANY, -ERR_NO_MEMORY. */
 int session_mark_add(struct session_marks *marks, struct span key, const char *server);
-/* Is there room for one more of that length? */
-bool session_mark_fits(const struct session_marks *marks, size_t len);
+/* Is there room for this one more? */
+bool session_mark_fits(const struct session_marks *marks, struct span key);
 const struct session_mark *session_mark_find(const struct session_marks *marks, struct span key);
 void session_mark_remove(struct session_marks *marks, struct span key);
 

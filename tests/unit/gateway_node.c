@@ -114,8 +114,17 @@ static void on_worker_closed(struct link *link, int code, const char *why, void 
 	link_free(link);
 }
 
+static void on_ping(struct link *link, const struct message *msg, void *arg)
+{
+	const struct worker *worker = arg;
+
+	if (!worker->hangs)
+		link_post(link, MSG_PONG, msg->stream, NULL);
+}
+
 static const struct link_handlers worker_handlers = {
-	.on = {[MSG_EXCHANGE] = on_exchange,
+	.on = {[MSG_PING] = on_ping,
+		[MSG_EXCHANGE] = on_exchange,
 		[MSG_EXCHANGE_CLOSED] = on_exchange_closed,
 		[MSG_CREDIT] = on_credit},
 	.closed = on_worker_closed,
@@ -354,8 +363,22 @@ static void on_root_closed(struct link *link, int code, const char *why, void *a
 	link_free(link);
 }
 
+static void on_worker_kill(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_worker_kill *kill = msg->fields;
+	struct node *node = arg;
+
+	(void)link;
+	for (unsigned i = 0; i < node->n_workers; i++)
+		if (node->workers[i].instance == kill->instance)
+			worker_die(&node->workers[i]);
+	node->killed++;
+}
+
 static const struct link_handlers root_handlers = {
-	.on = {[MSG_READY] = on_ready, [MSG_LINK_OPEN] = on_link_open},
+	.on = {[MSG_READY] = on_ready,
+		[MSG_LINK_OPEN] = on_link_open,
+		[MSG_WORKER_KILL] = on_worker_kill},
 	.closed = on_root_closed,
 };
 

@@ -26,6 +26,7 @@ struct worker {
 	char session[64];
 	enum { WORKER_SESSION, WORKER_SHARED } kind;
 	bool alive;
+	bool hangs;        /* answers no PING */
 	struct link *link; /* with the gateway; NULL: none or closed */
 	unsigned links;    /* opened so far */
 };
@@ -59,7 +60,8 @@ struct node {
 	unsigned refuse_code; /* all are answered with this */
 	struct worker workers[NODE_WORKERS_MAX];
 	unsigned n_workers;
-	bool automatic; /* workers answer at once */
+	unsigned killed; /* workers that the root was told to end */
+	bool automatic;  /* workers answer at once */
 	struct seen seen[NODE_SEEN_MAX];
 	unsigned n_seen;
 	/* the admin process */

@@ -42,6 +42,27 @@ START_TEST(test_buf_max)
 }
 END_TEST
 
+/* What was written piece by piece has no hole. */
+START_TEST(test_buf_whole)
+{
+	struct buf buf;
+
+	buf_init(&buf, 10);
+	buf_append_str(&buf, "0123456");
+	ck_assert_int_eq(buf_printf(&buf, "%d", 12345), -ERR_TOO_LARGE);
+	ck_assert_int_eq(buf_append_char(&buf, '}'), -ERR_TOO_LARGE);
+	ck_assert(span_is(buf_span(&buf), "0123456"));
+	buf_cut(&buf, 3);
+	ck_assert_int_eq(buf_append_char(&buf, '}'), 0);
+	ck_assert(span_is(buf_span(&buf), "012}"));
+	ck_assert_int_eq(buf_fail(&buf, -ERR_NO_MEMORY), -ERR_NO_MEMORY);
+	ck_assert_int_eq(buf_append(&buf, "", 0), -ERR_NO_MEMORY);
+	buf_clear(&buf);
+	ck_assert_int_eq(buf_append_char(&buf, 'x'), 0);
+	buf_free(&buf);
+}
+END_TEST
+
 START_TEST(test_arena)
 {
 	struct arena arena;
@@ -177,6 +198,7 @@ int main(void)
 
 	tcase_add_test(tc, test_err_table);
 	tcase_add_test(tc, test_buf_max);
+	tcase_add_test(tc, test_buf_whole);
 	tcase_add_test(tc, test_arena);
 	tcase_add_loop_test(tc, test_json_string, 0, sizeof(strings) / sizeof(*strings));
 	tcase_add_test(tc, test_json_string_no_room);

@@ -486,6 +486,27 @@ START_TEST(test_forwarded)
 }
 END_TEST
 
+/* One that is alive and answers its probes is waited for; one that hangs is as good as dead. */
+START_TEST(test_hangs)
+{
+	unsigned count = 1;
+	struct worker *worker;
+
+	start("");
+	worker = begin_session();
+	post_in_session(worker, CALL);
+	seen_forwarded(next_seen(&count), false);
+	node_run(&node, 8000);
+	ck_assert_uint_eq(node.killed, 0);
+	worker->hangs = true;
+	ck_assert_uint_eq(client_status(&client), 200);
+	ck_assert(client_wait(&client,
+		"\"reason\":\"process_died\",\"retryable\":true,\"executed\":\"unknown\""));
+	ck_assert_uint_eq(node.killed, 1);
+	finish();
+}
+END_TEST
+
 START_TEST(test_forwarded_safe)
 {
 	unsigned count = 1;
@@ -978,6 +999,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_resend_once);
 	tcase_add_test(tcase, test_last_words);
 	tcase_add_test(tcase, test_forwarded);
+	tcase_add_test(tcase, test_hangs);
 	tcase_add_test(tcase, test_forwarded_safe);
 	tcase_add_test(tcase, test_forwarded_batch);
 	tcase_add_test(tcase, test_forwarded_stream);

@@ -1,5 +1,7 @@
 /* Session workers: event streams, what is replayed, slow clients, questions of servers. The real
  * program, see worker_scene.h. */
+#include "json.h"
+#include "json_write.h"
 #include "worker_scene.h"
 
 #include <stdio.h>
@@ -342,6 +344,50 @@ START_TEST(test_subscriptions)
 }
 END_TEST
 
+static struct answer *subscribe_to(struct subject *subject, struct span uri)
+{
+	struct buf body;
+	struct answer *answer;
+
+	buf_init(&body, 1 << 20);
+	buf_append_str(&body, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/subscribe\","
+			      "\"params\":{\"uri\":");
+	json_write_string(&body, uri);
+	ck_assert_int_eq(buf_append(&body, "}}", 3), 0);
+	answer = post(subject, body.data);
+	buf_free(&body);
+	WAIT_FOR(&scene, answer->done || scene.n_calls > scene.taken_calls);
+	if (answer->done)
+		return answer;
+	call_result(call_wait(&scene), "{}");
+	answer_is(answer, 200, RESULT("1", "{}"));
+	return answer;
+}
+
+/* A URI is bytes, whatever bytes; and all of them fit into the state that is saved. */
+START_TEST(test_odd_subscriptions)
+{
+	static const char zero[] = "file:///a\0bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *answer;
+	char uri[2000];
+
+	subscribe_to(subject, span_of(zero, sizeof(zero) - 1));
+	WAIT_FOR(&scene, strstr(subject->state.data,
+				 "{\"file:///a\\u0000bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\":\"alpha\"}"));
+	memset(uri, 1, sizeof(uri));
+	memcpy(uri, "file:///", 8);
+	do {
+		uri[8]++;
+		answer = subscribe_to(subject, span_of(uri, sizeof(uri)));
+		ck_assert_int_lt(uri[8], 100);
+	} while (!strstr(answer_text(answer), "too many subscriptions"));
+	scene_settle(&scene, 100);
+	ck_assert_int_eq(json_check(span_str(subject->state.data), 8, NULL), 0);
+	ck_assert_uint_gt(strlen(subject->state.data), 300000);
+}
+END_TEST
+
 START_TEST(test_list_changed)
 {
 	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
@@ -600,6 +646,7 @@ static Suite *suite(void)
 	tcase_add_test(t, test_restore);
 	tcase_add_test(t, test_restored_session);
 	tcase_add_test(t, test_subscriptions);
+	tcase_add_test(t, test_odd_subscriptions);
 	tcase_add_test(t, test_list_changed);
 	tcase_add_test(t, test_slow_client);
 	tcase_add_test(t, test_ask_on_call);

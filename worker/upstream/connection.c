@@ -201,6 +201,15 @@ static void write_out(struct connection *c)
 	c->sent = 0;
 }
 
+/* What is wrong with a response is the server's, not our client's. */
+static void fail_response(struct connection *c, const struct err *why)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_SERVER_GARBAGE, "its HTTP response is not well-formed: %s", err_text(why));
+	fail(c, &err);
+}
+
 /* --- the response ---------------------------------------------------------------------------- */
 
 static uint64_t read_keep_alive(const struct http1_head *head)
@@ -281,7 +290,7 @@ static bool take(struct connection *c, struct span input)
 		else if (r == HTTP1_COMPLETE)
 			on_complete(c, input.len == 0);
 		else
-			fail(c, &err);
+			fail_response(c, &err);
 	}
 	return false;
 }

@@ -297,15 +297,17 @@ static void on_failed(void *arg, uint64_t id, const struct err *err, enum execut
 	struct call *call = call_find(instance, id);
 	bool lost = err->code == -ERR_SESSION_UNKNOWN;
 	bool doubtful = err->code == -ERR_SESSION_REQUIRED;
+	struct err named = {0};
 	bool again;
 
 	if ((lost || doubtful) && instance->state != INSTANCE_READY) {
 		lost = doubtful = false;
 	}
 	again = call && (lost || doubtful) && call_again(call);
+	err_set(&named, lost || doubtful ? ERR_SERVER_DOWN : (enum err_code) - err->code, "%s: %s",
+		instance->up->server->name, err_text(err));
 	if (call && !again)
-		call_fail(call, lost || doubtful ? ERR_SERVER_DOWN : (enum err_code) - err->code,
-			err_text(err), executed);
+		call_fail(call, (enum err_code) - named.code, err_text(&named), executed);
 	if (lost)
 		instance_fail(instance, RESTART_SESSION, err);
 	else if (doubtful && again &&
