@@ -101,13 +101,18 @@ static void send_call(struct server *server, struct request *request)
 	}
 }
 
+static bool takes_calls(const struct server *server)
+{
+	return server->link && !server->draining;
+}
+
 static void send_waiting(struct server *server)
 {
 	struct request *request, *next;
 
 	DL_FOREACH_SAFE(server->worker->requests, request, next)
 	{
-		if (request->server == server && request->waiting && server->link)
+		if (request->server == server && request->waiting && takes_calls(server))
 			send_call(server, request);
 	}
 }
@@ -215,9 +220,9 @@ int server_call(struct worker *worker, struct span name, struct request *request
 	if (request->exchange)
 		snprintf(request->exchange->outcome.server,
 			sizeof(request->exchange->outcome.server), "%s", server->name);
-	if (server->link)
+	if (takes_calls(server))
 		send_call(server, request);
-	else
+	else if (!server->link)
 		open_link(server);
 	return 0;
 }
@@ -365,10 +370,21 @@ static void on_parked(struct link *link, const struct message *msg, void *arg)
 		exchange_park(request->exchange);
 }
 
+/*
+ * Its upstream worker is being replaced and has not begun with the call: it goes to the successor.
+ * What runs on this link is waited for; then it closes.
+ */
+static bool is_for_the_next(const struct request *request, const struct msg_call_done *done)
+{
+	return done->kind == 2 && done->code == ERR_DRAINING && done->executed == 0 &&
+	       !request->cancelled && request->tries < TRIES_MAX;
+}
+
 static void on_done(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_call_done *done = msg->fields;
 	struct request *request = find_call(link, worker_of(arg), msg->stream);
+	struct server *server = link_user(link);
 	struct reply reply = {
 		.kind = (unsigned)done->kind,
 		.payload = msg->payload,
@@ -378,6 +394,13 @@ static void on_done(struct link *link, const struct message *msg, void *arg)
 
 	if (!request)
 		return;
+	if (is_for_the_next(request, done)) {
+		server->draining = true;
+		request->call = 0;
+		request->forwarded = false;
+		request->waiting = true;
+		return;
+	}
 	if (done->kind == 2)
 		err_set(&reply.err, (enum err_code)done->code, "%.*s", SPAN_ARG(done->detail));
 	/* whose answer it was is still asked for, by what remembers tasks and subscriptions */
@@ -452,6 +475,7 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 		log_warn("link.failed", why, KV_STR("server", server->name));
 	link_free(link);
 	server->link = NULL;
+	server->draining = false;
 	own_lists_outdated(server, MCP_METHOD_NONE);
 	asks_server_gone(worker, server);
 	while (settle_one(server))

@@ -16,6 +16,7 @@ struct server {
 	struct worker *worker;
 	struct link *link; /* NULL: not open */
 	bool opening;
+	bool draining; /* what is new waits for the successor of its upstream worker */
 	struct own_list *own[CATALOGUE_KIND_MAX]; /* or NULL */
 	uint64_t retry_ms;                        /* not asked for again before */
 	uint64_t since_ms;                        /* since when calls wait for it; 0: none do */

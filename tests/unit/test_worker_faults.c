@@ -75,6 +75,28 @@ START_TEST(test_upstream_dies)
 }
 END_TEST
 
+/* One that is being replaced, by a reload say, takes nothing new: the successor gets it. */
+START_TEST(test_upstream_drains)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *first = post(subject, CALL("1", "alpha__echo")), *second;
+	struct call *call = call_wait(&scene);
+	struct played *alpha = call->server;
+
+	call_failed(call, ERR_DRAINING, 0);
+	scene_settle(&scene, 50);
+	second = post(subject, CALL("2", "alpha__echo"));
+	scene_settle(&scene, 100);
+	ck_assert(!first->done && !second->done);
+	ck_assert_uint_eq(scene.n_calls, 1);
+	server_dies(alpha);
+	call_result(call_wait(&scene), "{\"n\":1}");
+	call_result(call_wait(&scene), "{\"n\":2}");
+	answer_is(first, 200, RESULT("1", "{\"n\":1}"));
+	answer_is(second, 200, RESULT("2", "{\"n\":2}"));
+}
+END_TEST
+
 /* One that dies over and over is not asked for ever. */
 START_TEST(test_upstream_keeps_dying)
 {
@@ -398,6 +420,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, test_upstream_dies, 0, sizeof(deaths) / sizeof(*deaths));
+	tcase_add_test(t, test_upstream_drains);
 	tcase_add_test(t, test_upstream_keeps_dying);
 	tcase_add_test(t, test_upstream_returns);
 	tcase_add_test(t, test_upstream_stays_away);

@@ -152,7 +152,8 @@ void instance_stop(struct instance *instance)
 {
 	struct err err = {0};
 
-	err_set(&err, ERR_CLOSED, "%s: the server is being stopped", instance->up->server->name);
+	err_set(&err, ERR_DRAINING, "%s: the server is being stopped",
+		instance->up->server->name);
 	instance->state = INSTANCE_STOPPED;
 	calls_lost(instance, &err, true);
 	asks_drop(instance, true);
