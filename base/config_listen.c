@@ -140,6 +140,8 @@ static void append(struct config_loader *l, const struct yaml_node *node)
 {
 	struct config_listen *listen = &l->config->listen[l->config->listen_count];
 
+	/* its place may hold what is left of one before it that was none */
+	*listen = (struct config_listen){0};
 	if (!read_one(l, listen, node))
 		return;
 	for (size_t i = 0; i < l->config->listen_count; i++)
