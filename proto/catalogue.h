@@ -171,6 +171,19 @@ uint32_t catalogue_match(const struct catalogue *catalogue, struct span uri,
 /* The same for one template. Values are not extracted. */
 bool catalogue_template_matches(struct span template, struct span uri);
 
+/* Characters of an exposed name, [A-Za-z0-9_-]: what servers and clients agree on in practice. */
+#define CATALOGUE_NAME_MAX 64u
+/* Names that are tried before an item goes without. */
+#define CATALOGUE_NAME_ATTEMPTS 8u
+
+/*
+ * The exposed name of a server's tool or prompt under `naming: prefix`: server__name, made legal and
+ * told from others by a hash where it had to be changed. attempt: 0 for the plainest, the next one
+ * when that is taken. True when it differs from the plain server__name.
+ */
+bool catalogue_make_name(struct span server, struct span name, unsigned attempt,
+	char ret_name[CATALOGUE_NAME_MAX + 1]);
+
 /* What catalogue_write puts into a file. Spans are borrowed, from anywhere. */
 struct catalogue_content {
 	uint64_t generation;

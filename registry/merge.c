@@ -68,7 +68,7 @@ static void config_take(struct merge *merge, const struct merge_config *config)
 	limit_default(&limits->list_bytes, LIMIT_LIST);
 	limit_default(&limits->bytes, 64u * 1024u * 1024u);
 	arena_init(&merge->arena, 2 * limits->bytes + ARENA_SPARE);
-	buf_init(&merge->text, limits->item_bytes + MERGE_NAME_MAX + 2);
+	buf_init(&merge->text, limits->item_bytes + CATALOGUE_NAME_MAX + 2);
 }
 
 /* The code unit of an escape \uXXXX that begins at p; 0: it is no such escape. */

@@ -9,7 +9,6 @@
 #include "bounds.h"
 #include "catalogue.h"
 
-#define MERGE_NAME_MAX 64u    /* characters of an exposed name, [A-Za-z0-9_-] (PROTOCOL 21) */
 #define MERGE_NOTES_MAX 1024u /* notes kept; the rest is counted */
 #define MERGE_INSTRUCTIONS_MAX 65536u /* bytes of the merged instructions */
 

@@ -34,12 +34,6 @@ int merge_items(struct merge *merge);
 bool merge_names_next(const struct merge *merge, enum catalogue_kind kind, struct span name,
 	uint32_t *slot, uint32_t *ret_item);
 int merge_names_add(struct merge *merge, uint32_t item);
-/*
- * The exposed name, attempt 0 the plainest. True when it differs from the plain server__name.
- */
-bool merge_names_make(
-	struct span server, struct span name, unsigned attempt, char ret_name[MERGE_NAME_MAX + 1]);
-
 /* merge_facts.c: texts in the arena. */
 int merge_capabilities(struct merge *merge, enum catalogue_era era, struct span *ret_json);
 int merge_instructions(struct merge *merge, struct span *ret_text);

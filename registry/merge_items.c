@@ -6,7 +6,6 @@
 
 #include <stdlib.h>
 
-#define NAME_ATTEMPTS 8u
 #define LARGE_URI CATALOGUE_URI_MAX
 
 /* The member that names an item of each kind. */
@@ -174,13 +173,13 @@ static bool is_repeated(const struct list *list, const struct catalogue_item *it
 static int name_prefixed(struct list *list, struct catalogue_item *item, struct span own)
 {
 	struct merge *merge = list->merge;
-	char name[MERGE_NAME_MAX + 1];
+	char name[CATALOGUE_NAME_MAX + 1];
 	bool renamed = false;
 
-	for (unsigned attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {
+	for (unsigned attempt = 0; attempt < CATALOGUE_NAME_ATTEMPTS; attempt++) {
 		uint32_t slot, other = UINT32_MAX;
 
-		renamed = merge_names_make(list->server->facts.name, own, attempt, name);
+		renamed = catalogue_make_name(list->server->facts.name, own, attempt, name);
 		if (!merge_names_next(merge, item->kind, span_str(name), &slot, &other)) {
 			item->name = arena_copy(&merge->arena, span_str(name));
 			if (!item->name.p)
@@ -206,7 +205,7 @@ static int item_rename(struct list *list, struct catalogue_item *item)
 	struct span before = item->json, token = item->name_token;
 	size_t at = (size_t)(token.p - before.p), name_len = item->name.len + 2;
 	struct span *parts[] = {&item->schema, &item->output_schema};
-	char quoted[MERGE_NAME_MAX + 3];
+	char quoted[CATALOGUE_NAME_MAX + 3];
 	struct json_edit edit = {.at = token};
 
 	quoted[0] = '"';

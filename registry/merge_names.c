@@ -1,53 +1,10 @@
-/* Exposed names: made by rule, resolved by table, never by splitting (PROTOCOL 21). */
+/* Exposed names of the merged catalogue: who has which (resolved by table, never by splitting). */
 #include "hash.h"
 #include "merge_internal.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #define SLOTS_FIRST 1024u
-#define HASH_DIGITS 8u
-
-static bool legal(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       c == '_' || c == '-';
-}
-
-/* Append as far as there is room, illegal bytes as '_'.
- * True if nothing had to be changed or cut. */
-static bool name_append(char *name, size_t *len, size_t max, struct span part)
-{
-	bool plain = true;
-
-	for (size_t i = 0; i < part.len; i++) {
-		if (*len == max)
-			return false;
-		plain &= legal(part.p[i]);
-		name[(*len)++] = legal(part.p[i]) ? part.p[i] : '_';
-	}
-	return plain;
-}
-
-bool merge_names_make(
-	struct span server, struct span name, unsigned attempt, char ret_name[MERGE_NAME_MAX + 1])
-{
-	size_t len = 0, max = attempt == 0 ? MERGE_NAME_MAX : MERGE_NAME_MAX - HASH_DIGITS - 1;
-	bool plain = name_append(ret_name, &len, max, server);
-	uint64_t hash;
-
-	plain &= name_append(ret_name, &len, max, SPAN_LIT("__"));
-	plain &= name_append(ret_name, &len, max, name);
-	ret_name[len] = '\0';
-	if (attempt == 0 && plain)
-		return false;
-	if (len > MERGE_NAME_MAX - HASH_DIGITS - 1)
-		len = MERGE_NAME_MAX - HASH_DIGITS - 1;
-	/* The hash is over both names apart, so that what was cut or replaced still tells. */
-	hash = hash64(name.p, name.len, hash64(server.p, server.len, attempt ? attempt - 1 : 0));
-	snprintf(ret_name + len, HASH_DIGITS + 2, "_%08x", (uint32_t)(hash ^ hash >> 32));
-	return true;
-}
 
 static uint64_t name_hash(enum catalogue_kind kind, struct span name)
 {

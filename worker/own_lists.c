@@ -11,7 +11,6 @@
 
 /* A server that does not answer by then is done without. */
 #define PAGE_MS 5000u
-#define NAME_MAX 64u
 
 struct own_item {
 	struct span name;     /* exposed, decoded; of resources and templates the URI */
@@ -96,32 +95,45 @@ static bool known_name(
 	return false;
 }
 
-static bool is_name(struct span name)
+/* Does another server have this name, in the catalogue or for this session? */
+static bool is_taken(const struct own_list *list, struct span name)
 {
-	for (size_t i = 0; i < name.len; i++)
-		if (!memchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-",
-			    name.p[i], 64))
-			return false;
-	return name.len > 0 && name.len <= NAME_MAX;
+	struct worker *worker = list->server->worker;
+	struct own_item *item;
+	struct catalogue_item other;
+	const struct server *server;
+
+	if (catalogue_find(worker->catalogue, list->kind, name, &other, 1) > 0)
+		return true;
+	for (server = worker->servers; server; server = server->hh.next) {
+		item = NULL;
+		if (server != list->server && server->own[list->kind])
+			HASH_FIND(hh, server->own[list->kind]->items, name.p, name.len, item);
+		if (item)
+			return true;
+	}
+	return false;
 }
 
-/* One that the catalogue does not know, made by the same rule; false: it would not do, or is
- * another server's. */
-static bool new_name(const struct own_list *list, struct span original, char *room, size_t size,
-	struct span *ret_name)
+/* One that the catalogue does not know, made by the same rule. False: it goes without. */
+static bool new_name(const struct own_list *list, struct span original,
+	char room[CATALOGUE_NAME_MAX + 1], struct span *ret_name)
 {
-	const struct worker *worker = list->server->worker;
 	const struct config_server *config = config_of(list->server);
-	bool prefix = worker->config->naming == CONFIG_NAMING_PREFIX;
-	struct catalogue_item other;
 
 	if (list->kind == CATALOGUE_TOOL && config && !config_offers_tool(config, original))
 		return false;
-	snprintf(room, size, "%s%s%.*s", prefix ? list->server->name : "", prefix ? "__" : "",
-		SPAN_ARG(original));
-	*ret_name = span_str(room);
-	return is_name(*ret_name) &&
-	       catalogue_find(worker->catalogue, list->kind, *ret_name, &other, 1) == 0;
+	*ret_name = original;
+	if (list->server->worker->config->naming != CONFIG_NAMING_PREFIX)
+		return original.len > 0 && original.len <= LIMIT_TOOL_NAME &&
+		       !is_taken(list, original);
+	for (unsigned attempt = 0; attempt < CATALOGUE_NAME_ATTEMPTS; attempt++) {
+		catalogue_make_name(span_str(list->server->name), original, attempt, room);
+		*ret_name = span_str(room);
+		if (!is_taken(list, *ret_name))
+			return true;
+	}
+	return false;
 }
 
 /* --- items ---------------------------------------------------------------------------------- */
@@ -196,15 +208,14 @@ static void add_renamed(
 static void take_item(struct own_list *list, uint32_t server, struct span json)
 {
 	struct span token = json_object_get(json, span_str(kinds[list->kind].key)), original, name;
-	char room[LIMIT_SERVER_NAME + CATALOGUE_TEMPLATE_MAX],
-		exposed[LIMIT_SERVER_NAME + sizeof(room)];
+	char room[CATALOGUE_TEMPLATE_MAX], exposed[CATALOGUE_NAME_MAX + 1];
 
 	if (json_string_copy(token, room, sizeof(room), &original) < 0)
 		return;
 	if (!kinds[list->kind].named)
 		add(list, original, token, json, 0);
 	else if (known_name(list, server, token, &name) ||
-		 new_name(list, original, exposed, sizeof(exposed), &name))
+		 new_name(list, original, exposed, &name))
 		add_renamed(list, name, token, json);
 }
 

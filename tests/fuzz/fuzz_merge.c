@@ -29,7 +29,7 @@ static bool is_legal(struct span name)
 		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-",
 			    name.p[i]))
 			return false;
-	return name.len >= 1 && name.len <= MERGE_NAME_MAX;
+	return name.len >= 1 && name.len <= CATALOGUE_NAME_MAX;
 }
 
 static void check_item(

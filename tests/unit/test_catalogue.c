@@ -219,7 +219,7 @@ START_TEST(test_names_prefix)
 		struct catalogue_item again;
 
 		catalogue_get(catalogue, CATALOGUE_TOOL, CATALOGUE_ALL_SERVERS, i, &item);
-		ck_assert_uint_le(item.name.len, MERGE_NAME_MAX);
+		ck_assert_uint_le(item.name.len, CATALOGUE_NAME_MAX);
 		for (size_t j = 0; j < item.name.len; j++)
 			ck_assert(strchr(
 				"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-",

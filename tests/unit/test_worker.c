@@ -484,11 +484,11 @@ START_TEST(test_own_lists)
 	call_result(call, "{\"tools\":[{\"name\":\"last\",\"annotations\":{\"readOnlyHint\":true}}]"
 			  ",\"nextCursor\":\"c\\n\"}");
 	answer_has(answer, 200,
-		OWN("beta__sample") "," OWN(
-			"beta__echo") ",{\"name\":\"beta__last\",\"annotations\":{\"readOnlyHint\":"
+		OWN("beta__sample") "," OWN("beta__echo") "," OWN(
+			"beta__bad_name_5c0e01df") ",{\"name\":\"beta__last\",\"annotations\":{\"readOnlyHint\":"
 				      "true}}]");
 	answer_has(answer, 200, "[{\"name\":\"alpha__echo\"");
-	ck_assert_uint_eq(answer_count(answer, "\"name\""), 7);
+	ck_assert_uint_eq(answer_count(answer, "\"name\""), 8);
 	answer_has(second, 200, OWN("beta__sample"));
 	/* not asked again */
 	answer_has(post(subject, LIST("5")), 200, OWN("beta__sample"));
@@ -500,6 +500,11 @@ START_TEST(test_own_lists)
 	ck_assert(call->safe);
 	call_result(call, "{}");
 	answer_has(answer, 200, RESULT("6", "{}"));
+	answer = post(subject, CALL("7", "beta__bad_name_5c0e01df", ""));
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->params.data, "{\"name\":\"bad name\"}");
+	call_result(call, "{}");
+	answer_has(answer, 200, RESULT("7", "{}"));
 }
 END_TEST
 
