@@ -10,9 +10,10 @@
 #define PLAIN_ANSWER_MS 200u
 /* A gateway's link that has no room is tried again after this. */
 #define STUCK_MS 5u
-/* Bytes that may wait for a slow client: notifications beyond the first bound are dropped, the
- * second ends the stream. */
+/* Bytes that may wait for a slow client: notifications beyond this are dropped. */
 #define QUEUE_DROP (256u * 1024)
+/* Bytes that may wait in all exchanges of this process together: beyond it, the slowest goes
+ * without. */
 #define QUEUE_MAX (96u * 1024 * 1024)
 /* Answers of a batch that are held for one array. */
 #define HELD_MAX (60u * 1024 * 1024)
@@ -88,6 +89,70 @@ static void stuck(const struct exchange *exchange)
 	worker_tick_in(exchange->worker, STUCK_MS);
 }
 
+/* --- room ------------------------------------------------------------------------------------ */
+
+static size_t queued(const struct exchange *exchange)
+{
+	return exchange->queue.len - exchange->queue_sent;
+}
+
+static void forget_queue(struct exchange *exchange)
+{
+	buf_free(&exchange->queue);
+	exchange->queue_sent = 0;
+}
+
+/* In the place of an answer that cannot be kept. */
+static void keep_refusal(struct exchange *exchange)
+{
+	struct span id = json_object_get(buf_span(&exchange->queue), SPAN_LIT("id"));
+	struct err err = {0};
+	struct buf body;
+
+	err_set(&err, ERR_SLOW_CONSUMER, "the client does not take its answers: this one was dropped");
+	buf_init(&body, exchange->queue.len + 1024);
+	jsonrpc_write_err(&body, id, &err, JSONRPC_EXECUTED_UNKNOWN);
+	exchange->outcome.code = err_rpc_code(err.code);
+	forget_queue(exchange);
+	buf_append_span(&exchange->queue, buf_span(&body));
+	buf_free(&body);
+}
+
+/* What is cut of a stream can be had again by its event id; its end is sent by the next tick. */
+static void go_without(struct exchange *exchange)
+{
+	if (exchange->state == EXCHANGE_DONE) {
+		keep_refusal(exchange);
+		return;
+	}
+	forget_queue(exchange);
+	exchange->ending = true;
+	stuck(exchange);
+}
+
+/* Room for len more bytes that wait. False: this exchange is the slowest itself. */
+static bool make_room(struct exchange *exchange, size_t len)
+{
+	struct exchange *each, *slowest;
+	size_t total;
+
+	for (;;) {
+		slowest = NULL;
+		total = len;
+		DL_FOREACH(exchange->worker->exchanges, each)
+		{
+			total += queued(each);
+			if (each != exchange && (!slowest || queued(each) > queued(slowest)))
+				slowest = each;
+		}
+		if (total <= QUEUE_MAX)
+			return true;
+		if (!slowest || queued(slowest) <= queued(exchange) + len)
+			return false;
+		go_without(slowest);
+	}
+}
+
 /* --- plain answers -------------------------------------------------------------------------- */
 
 static int send_answer(struct exchange *exchange, struct span body)
@@ -118,13 +183,17 @@ static int send_answer(struct exchange *exchange, struct span body)
  * and nothing else concerns the exchange any more. */
 static void keep_answer(struct exchange *exchange, struct span body)
 {
+	bool room = make_room(exchange, body.len);
+
 	request_exchange_gone(exchange->worker, exchange);
-	buf_free(&exchange->held);
 	if (buf_append_span(&exchange->queue, body) < 0) {
 		worker_out_of_memory(exchange->worker);
 		exchange_free(exchange);
 		return;
 	}
+	buf_free(&exchange->held);
+	if (!room)
+		keep_refusal(exchange);
 	stuck(exchange);
 }
 
@@ -190,17 +259,6 @@ void exchange_begin_stream(struct exchange *exchange, struct stream *stream)
 	exchange->state = EXCHANGE_STREAMING;
 	exchange->events = stream;
 	send_head(exchange);
-}
-
-static size_t queued(const struct exchange *exchange)
-{
-	return exchange->queue.len - exchange->queue_sent;
-}
-
-static void forget_queue(struct exchange *exchange)
-{
-	buf_free(&exchange->queue);
-	exchange->queue_sent = 0;
 }
 
 static void send_end(struct exchange *exchange)
@@ -273,11 +331,9 @@ int exchange_write(struct exchange *exchange, struct span bytes, bool droppable)
 		sent = send_data(exchange, bytes);
 	if (sent == bytes.len)
 		return 0;
-	if (buf_append(&exchange->queue, bytes.p + sent, bytes.len - sent) < 0) {
-		/* what is cut can be had again by its event id; the end is sent by the next tick */
-		forget_queue(exchange);
-		exchange->ending = true;
-		stuck(exchange);
+	if (!make_room(exchange, bytes.len - sent) ||
+		buf_append(&exchange->queue, bytes.p + sent, bytes.len - sent) < 0) {
+		go_without(exchange);
 		return -ERR_SLOW_CONSUMER;
 	}
 	return 0;
