@@ -215,8 +215,6 @@ const struct config_server *config_find_server(const struct config *config, cons
 const char *config_type_name(int type);
 const char *config_isolation_name(int isolation);
 
-/* Does a tool pattern ('*' any run, '?' any one character) match the whole name? */
-bool config_match(const char *pattern, struct span name);
 /* Is the tool offered, by tools.include and tools.exclude? name without the server's prefix. */
 bool config_offers_tool(const struct config_server *server, struct span name);
 /* Is the tool declared idempotent? */

@@ -1,5 +1,6 @@
 /* Questions to a configuration that was loaded. */
 #include "config_internal.h"
+#include "glob.h"
 
 const struct config_server *config_find_server(const struct config *config, const char *name)
 {
@@ -9,35 +10,10 @@ const struct config_server *config_find_server(const struct config *config, cons
 	return NULL;
 }
 
-/* Back up to the last star only: linear in the name for each star, never exponential. */
-bool config_match(const char *pattern, struct span name)
-{
-	const char *star = NULL;
-	size_t i = 0, resume = 0;
-
-	while (i < name.len) {
-		if (*pattern == '*') {
-			star = pattern++;
-			resume = i;
-		} else if (*pattern && (*pattern == '?' || *pattern == name.p[i])) {
-			pattern++;
-			i++;
-		} else if (star) {
-			pattern = star + 1;
-			i = ++resume;
-		} else {
-			return false;
-		}
-	}
-	while (*pattern == '*')
-		pattern++;
-	return *pattern == '\0';
-}
-
 static bool list_matches(const struct config_list *list, struct span name)
 {
 	for (size_t i = 0; i < list->count; i++)
-		if (config_match(list->items[i].p, name))
+		if (glob_match(list->items[i].p, name))
 			return true;
 	return false;
 }

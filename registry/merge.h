@@ -85,7 +85,4 @@ int merge_catalogue(const struct merge_config *config, const struct merge_server
 /* Closes fd unless it was taken (set to -1). NULL is accepted. */
 void merge_result_free(struct merge_result *result);
 
-/* Does text match a glob of * and ?, bytewise? */
-bool merge_glob(const char *pattern, struct span text);
-
 #endif

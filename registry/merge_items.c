@@ -1,4 +1,5 @@
 /* From the servers' lists to the items of the catalogue: checked, named, limited, in order. */
+#include "glob.h"
 #include "bounds.h"
 #include "hash.h"
 #include "json.h"
@@ -39,7 +40,7 @@ static void note(
 static bool globs_match(const char *const *globs, struct span name)
 {
 	for (; globs && *globs; globs++)
-		if (merge_glob(*globs, name))
+		if (glob_match(*globs, name))
 			return true;
 	return false;
 }

@@ -63,27 +63,3 @@ int merge_names_add(struct merge *merge, uint32_t number)
 	slot_fill(merge, number);
 	return 0;
 }
-
-bool merge_glob(const char *pattern, struct span text)
-{
-	const char *star = NULL;
-	size_t i = 0, resume = 0;
-
-	while (i < text.len) {
-		if (*pattern == '*') {
-			star = pattern++;
-			resume = i;
-		} else if (*pattern == '?' || (*pattern && *pattern == text.p[i])) {
-			pattern++;
-			i++;
-		} else if (star) {
-			pattern = star + 1;
-			i = ++resume;
-		} else {
-			return false;
-		}
-	}
-	while (*pattern == '*')
-		pattern++;
-	return *pattern == '\0';
-}

@@ -1,5 +1,6 @@
 /* registry/merge and proto/catalogue: from lists to look-ups, and files that are not what they
  * should be. */
+#include "glob.h"
 #include "arena.h"
 #include "buf.h"
 #include "json.h"
@@ -666,7 +667,7 @@ START_TEST(test_glob)
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-		ck_assert_msg(merge_glob(rows[i].pattern, span_str(rows[i].text)) == rows[i].match,
+		ck_assert_msg(glob_match(rows[i].pattern, span_str(rows[i].text)) == rows[i].match,
 			"%s %s", rows[i].pattern, rows[i].text);
 }
 END_TEST

@@ -1,5 +1,6 @@
 /* base/config: dialects, every kind of mistake with its message, substitution, secrets, views,
  * differences. */
+#include "glob.h"
 #include "bounds.h"
 #include "config.h"
 
@@ -917,7 +918,7 @@ static const struct {
 START_TEST(test_match)
 {
 	ck_assert_int_eq(
-		config_match(matches[_i].pattern, span_str(matches[_i].name)), matches[_i].match);
+		glob_match(matches[_i].pattern, span_str(matches[_i].name)), matches[_i].match);
 }
 END_TEST
 
