@@ -29,6 +29,7 @@ struct admin {
 	struct socket *socket;
 	struct events *events;
 	struct evhttp *http; /* NULL: no listener was given */
+	int64_t cores;       /* asked for while files may be opened */
 };
 
 /* commands.c: for socket_open, with the struct admin as argument. */

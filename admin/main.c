@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static int take_config(struct admin *admin, struct span json, struct err *err)
 {
@@ -45,6 +46,7 @@ static int before_jail(struct process *process, struct span config, struct err *
 		return err_set(err, ERR_NO_MEMORY, "no memory for the admin process");
 	admin->process = process;
 	process_set_user(process, admin);
+	admin->cores = sysconf(_SC_NPROCESSORS_ONLN);
 	admin->parts = parts_new(process);
 	if (!admin->parts)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the admin process");

@@ -17,9 +17,9 @@ struct gathering {
 };
 
 /* As the root counts them. */
-static unsigned count_gateways(const struct config *config)
+static unsigned count_gateways(const struct admin *admin)
 {
-	int64_t n = config->gateways ? config->gateways : sysconf(_SC_NPROCESSORS_ONLN);
+	int64_t n = admin->config->gateways ? admin->config->gateways : admin->cores;
 
 	return n < 1 ? 1 : n > GATEWAYS_MAX ? GATEWAYS_MAX : (unsigned)n;
 }
@@ -66,10 +66,11 @@ static void on_answers(void *arg, const struct parts_answer *answers, size_t n)
 	free(gathering);
 }
 
-static size_t list_parts(const struct config *config, struct parts_ask *asks, size_t max,
+static size_t list_parts(const struct admin *admin, struct parts_ask *asks, size_t max,
 	char names[][GATEWAY_NAME_MAX])
 {
-	unsigned gateways = count_gateways(config);
+	const struct config *config = admin->config;
+	unsigned gateways = count_gateways(admin);
 	size_t n = 0;
 
 	asks[n++] = (struct parts_ask){.role = ROLE_ROOT, .what = "metrics"};
@@ -99,7 +100,7 @@ void admin_gather_metrics(struct admin *admin, admin_metrics_fn *fn, void *arg)
 	if (asks && gathering) {
 		*gathering = (struct gathering){admin, fn, arg};
 		r = parts_ask(admin->parts, asks,
-			list_parts(admin->config, asks, PARTS_ASK_MAX, names), ADMIN_QUERY_MS,
+			list_parts(admin, asks, PARTS_ASK_MAX, names), ADMIN_QUERY_MS,
 			on_answers, gathering);
 	}
 	free(asks);

@@ -22,6 +22,8 @@
 
 /* The words of WORD settings, in the order of their enum. A new word is a row. */
 #define CONFIG_NAMING(X) X(CONFIG_NAMING_PREFIX, "prefix") X(CONFIG_NAMING_NONE, "none")
+#define CONFIG_SANDBOX(X) \
+	X(CONFIG_SANDBOX_REQUIRE, "require") X(CONFIG_SANDBOX_BEST_EFFORT, "best-effort")
 #define CONFIG_SYNC(X) X(CONFIG_SYNC_INTERVAL, "interval") X(CONFIG_SYNC_ALWAYS, "always")
 /* in the order of enum log_format and enum log_level (log.h) */
 #define CONFIG_LOG_FORMAT(X) \
@@ -40,6 +42,7 @@
 
 #define CONFIG_WORD_ENUM(constant, word) constant,
 enum config_naming { CONFIG_NAMING(CONFIG_WORD_ENUM) };
+enum config_sandbox { CONFIG_SANDBOX(CONFIG_WORD_ENUM) };
 enum config_sync { CONFIG_SYNC(CONFIG_WORD_ENUM) };
 enum config_log_format { CONFIG_LOG_FORMAT(CONFIG_WORD_ENUM) };
 enum config_log_level { CONFIG_LOG_LEVEL(CONFIG_WORD_ENUM) };

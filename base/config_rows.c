@@ -8,6 +8,7 @@
 
 #define WORD_TEXT(constant, word) word,
 static const char *const config_naming_words[] = {CONFIG_NAMING(WORD_TEXT) NULL};
+static const char *const config_sandbox_words[] = {CONFIG_SANDBOX(WORD_TEXT) NULL};
 static const char *const config_sync_words[] = {CONFIG_SYNC(WORD_TEXT) NULL};
 static const char *const config_log_format_words[] = {CONFIG_LOG_FORMAT(WORD_TEXT) NULL};
 static const char *const config_log_level_words[] = {CONFIG_LOG_LEVEL(WORD_TEXT) NULL};

@@ -116,6 +116,21 @@ static void write_servers_down(const cJSON *servers, const struct style *style, 
 	}
 }
 
+static void write_sandbox(const cJSON *sandbox, const struct style *style, struct buf *out)
+{
+	double lacking = json_number(sandbox, "lacking");
+	char text[TABLE_CELL_MAX];
+
+	if (lacking > 0)
+		snprintf(text, sizeof(text), "%s: %.0f of %.0f processes lack their system call filter",
+			json_text(sandbox, "mode"), lacking,
+			lacking + json_number(sandbox, "filtered"));
+	else
+		snprintf(text, sizeof(text), "%s: %.0f processes with a system call filter",
+			json_text(sandbox, "mode"), json_number(sandbox, "filtered"));
+	write_fact("sandbox", text, style, out);
+}
+
 int render_status(const cJSON *reply, const struct style *style, struct buf *out)
 {
 	const cJSON *servers = member(reply, "servers"), *sessions = member(reply, "sessions"),
@@ -134,6 +149,8 @@ int render_status(const cJSON *reply, const struct style *style, struct buf *out
 		json_number(reply, "generation"));
 	write_fact("config", text, style, out);
 	write_fact("state", json_text(reply, "state_dir"), style, out);
+	if (member(reply, "sandbox"))
+		write_sandbox(member(reply, "sandbox"), style, out);
 	write_listeners(reply, style, out);
 	snprintf(text, sizeof(text), "%.0f of %.0f up", json_number(servers, "up"),
 		json_number(servers, "total"));

@@ -3,11 +3,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -69,7 +69,7 @@ static void format_remote(const union address *address, char *out, size_t size)
 static void open_reserve(struct http_listener *listener)
 {
 	if (listener->reserve < 0)
-		listener->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		listener->reserve = eventfd(0, EFD_CLOEXEC);
 }
 
 /*

@@ -335,5 +335,5 @@ int keeper_run(const struct keeper_plan *plan, int root_fd)
 	keeper.plan = *plan;
 	keeper.report = -1;
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	return process_run(&keeper_role, root_fd);
+	return process_run(&keeper_role, root_fd, NULL);
 }

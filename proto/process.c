@@ -34,6 +34,8 @@ struct process {
 	char *state_dir;
 	char *run_dir;
 	void *user;
+	enum sandbox sandbox;
+	struct syscall_filter *filter; /* the parent's; NULL: none */
 	bool stopping;
 	int status;
 };
@@ -161,15 +163,33 @@ int process_open_link(struct process *process, enum role role, const char *name,
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-static int run_hooks(struct process *process, struct span config, struct err *err)
+/* Without the filter only where that is allowed: then it is said, and the process goes on. */
+static int enter_sandbox(struct process *process, bool best_effort, struct err *err)
+{
+	struct err why = {0};
+	int r = sandbox_enter(process->sandbox, process->filter, &why);
+
+	if (r < 0 && best_effort) {
+		log_warn("sandbox.missing", err_text(&why), KV_STR("name", process->name));
+		return 0;
+	}
+	return r < 0 ? err_set(err, ERR_SYSTEM,
+			       "%s: `sandbox: best-effort` in the configuration lets the node run "
+			       "without",
+			       err_text(&why))
+		     : 0;
+}
+
+static int run_hooks(
+	struct process *process, struct span config, bool best_effort, struct err *err)
 {
 	const struct process_role *role = process->role;
 	int r = 0;
 
 	if (role->before_jail)
 		r = role->before_jail(process, config, err);
-	if (r == 0 && role->jail)
-		r = role->jail(process, err);
+	if (r == 0)
+		r = enter_sandbox(process, best_effort, err);
 	if (r == 0 && role->after_jail)
 		r = role->after_jail(process, err);
 	return r;
@@ -196,7 +216,7 @@ static void on_start(struct link *root, const struct message *msg, void *arg)
 	r = process->state_dir && process->run_dir ? memfile_map(&config, msg->fds[0], &err)
 						   : -ERR_NO_MEMORY;
 	if (r == 0)
-		r = run_hooks(process, memfile_span(&config), &err);
+		r = run_hooks(process, memfile_span(&config), start->best_effort, &err);
 	memfile_unmap(&config);
 	if (r < 0) {
 		log_error("process.start_failed", err_text(&err), KV_STR("name", process->name));
@@ -300,11 +320,12 @@ static void process_cleanup(struct process *process)
 	free(process->run_dir);
 }
 
-int process_run(const struct process_role *role, int root_fd)
+int process_run(const struct process_role *role, int root_fd, struct syscall_filter *filter)
 {
 	const struct link_config config = {
 		.self = role->role, .peer = {.role = ROLE_ROOT, .instance = 0}};
-	struct process process = {.role = role};
+	struct process process = {
+		.role = role, .sandbox = sandbox_of_role(role->role), .filter = filter};
 	struct err err = {0};
 
 	signal(SIGPIPE, SIG_IGN);
@@ -342,7 +363,12 @@ int process_main(const struct process_role *role)
 	/* from a terminal it goes to the whole group: the root ends the others in order */
 	signal(SIGINT, SIG_IGN);
 	tie_to_root(root);
-	return process_run(role, PROCESS_ROOT_FD);
+	return process_run(role, PROCESS_ROOT_FD, NULL);
+}
+
+void process_set_sandbox(struct process *process, enum sandbox sandbox)
+{
+	process->sandbox = sandbox;
 }
 
 void process_ready(struct process *process)

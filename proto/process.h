@@ -1,13 +1,14 @@
 /*
  * The skeleton of every process but the root. A role hands it a table; the skeleton does the rest
  * in the one order that is right: descriptors, log, the link with the root, configuration,
- * before-jail hook, seccomp, after-jail hook, ready, loop, stop. A role's main file is its table,
+ * before-jail hook, sandbox, after-jail hook, ready, loop, stop. A role's main file is its table,
  * its hooks and a main of one line.
  */
 #ifndef GATEHOUSE_PROCESS_H
 #define GATEHOUSE_PROCESS_H
 
 #include "link.h"
+#include "sandbox.h"
 
 /* The descriptor on which a process finds its link with the root. */
 #define PROCESS_ROOT_FD 3
@@ -33,9 +34,7 @@ struct process_role {
 	 * for the call (empty for roles that get none).
 	 */
 	int (*before_jail)(struct process *process, struct span config, struct err *err);
-	/* Jail the process. NULL: no filter. Called between the two hooks. */
-	int (*jail)(struct process *process, struct err *err);
-	/* Return 0 when ready now, 1 when the role will call process_ready() itself. */
+	/* From here the process is in its sandbox (sandbox.def). Return 0 when ready now, 1 when the role will call process_ready() itself. */
 	int (*after_jail)(struct process *process, struct err *err);
 	/* A new configuration. May be NULL. */
 	void (*configured)(struct process *process, struct span config, uint64_t generation);
@@ -47,13 +46,20 @@ struct process_role {
 
 /* Run the process until it is told to stop. Returns its exit status. */
 int process_main(const struct process_role *role);
-/* The same in a freshly forked child whose link with the root is root_fd. process_main's base etc.
- * were the parent's. */
-int process_run(const struct process_role *role, int root_fd);
+/*
+ * The same in a freshly forked child whose link with the root is root_fd. process_main's base etc.
+ * were the parent's. filter: of the role's sandbox, compiled by the parent, borrowed; NULL: it is
+ * compiled here.
+ */
+int process_run(const struct process_role *role, int root_fd, struct syscall_filter *filter);
+
+/* In before_jail: a narrower sandbox than the role's. */
+void process_set_sandbox(struct process *process, enum sandbox sandbox);
 
 /*
- * In a freshly forked child: leave the loop inherited from the parent without a word to the root. process_main returns in the
- * child, with the parent's descriptors closed; the child then calls process_run.
+ * In a freshly forked child: leave the loop inherited from the parent without a word to the root.
+ * process_main returns in the child, with the parent's descriptors closed; the child then calls
+ * process_run.
  */
 void process_abandon(struct process *process);
 

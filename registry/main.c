@@ -1,7 +1,6 @@
 /* gatehouse-registry: see registry.h. */
 #include "log.h"
 #include "registry.h"
-#include "syscall_filter.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,12 +135,6 @@ static int before_jail(struct process *process, struct span config, struct err *
 	return r;
 }
 
-static int jail(struct process *process, struct err *err)
-{
-	(void)process;
-	return syscall_filter_enter(SYSCALL_STORE | SYSCALL_MEMFILE, err);
-}
-
 static void configured(struct process *process, struct span config, uint64_t generation)
 {
 	struct registry *registry = process_user(process);
@@ -190,7 +183,6 @@ static const struct process_role registry_role = {
 	.root = &root_handlers,
 	.peers = peers,
 	.before_jail = before_jail,
-	.jail = jail,
 	.configured = configured,
 	.cleanup = cleanup,
 };

@@ -2,7 +2,6 @@
 #include "clock.h"
 #include "log.h"
 #include "manager.h"
-#include "syscall_filter.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -158,12 +157,6 @@ static int before_jail(struct process *process, struct span config, struct err *
 	return r;
 }
 
-static int jail(struct process *process, struct err *err)
-{
-	(void)process;
-	return syscall_filter_enter(SYSCALL_STORE, err);
-}
-
 static int after_jail(struct process *process, struct err *err)
 {
 	struct manager *manager = manager_of(process);
@@ -252,7 +245,6 @@ static const struct process_role sessions_role = {
 	.root = &root_handlers,
 	.peers = peers,
 	.before_jail = before_jail,
-	.jail = jail,
 	.after_jail = after_jail,
 	.configured = configured,
 	.stop = stop,

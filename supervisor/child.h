@@ -20,6 +20,12 @@ enum child_state {
 	CHILD_STOPPING, /* told to stop */
 };
 
+enum child_filter {
+	CHILD_FILTER_UNKNOWN, /* not looked at since it was ready */
+	CHILD_FILTER_YES,
+	CHILD_FILTER_NO,
+};
+
 struct children;
 
 struct child {
@@ -45,6 +51,7 @@ struct child {
 	uint64_t measured_ms; /* when these were read from /proc; 0: never */
 	long long rss_bytes;
 	unsigned long long cpu_ticks;
+	enum child_filter filter; /* of system calls: for good, once it is ready */
 	struct event *died; /* the pidfd's */
 	struct event *late; /* when it is killed if it has not ended by itself */
 	struct children *all;

@@ -77,6 +77,7 @@ static void measure_child(struct child *child, unsigned *left)
 		(child->measured_ms && now - child->measured_ms < MEASURE_FRESH_MS))
 		return;
 	(*left)--;
+	child_look_for_filter(child);
 	child->measured_ms = now;
 	measure(child->pid, &child->rss_bytes, &child->cpu_ticks);
 }
@@ -92,6 +93,9 @@ static void write_process(struct buf *out, struct child *child, unsigned *measur
 	member(out, "state", state_name(child));
 	buf_printf(out, "\"instance\":%llu,\"pid\":%d,", (unsigned long long)child->instance,
 		(int)child->pid);
+	if (child->filter != CHILD_FILTER_UNKNOWN)
+		buf_printf(out, "\"filter\":%s,",
+			child->filter == CHILD_FILTER_YES ? "true" : "false");
 	if (child->server_pid)
 		buf_printf(out, "\"server_pid\":%d,", (int)child->server_pid);
 	buf_printf(out, "\"age_ms\":%llu,\"rss_bytes\":%lld,\"cpu_ms\":%llu}",
@@ -180,6 +184,25 @@ static void write_tree(struct node *node, struct buf *out)
 	buf_append_char(out, '}');
 }
 
+/* Of the processes that have been looked at, each once in its life. */
+static void write_sandbox(struct node *node, struct buf *out)
+{
+	unsigned left = MEASURE_AT_ONCE, filtered = 0, lacking = 0;
+	struct child *child;
+
+	for (child = node->children.by_instance; child; child = child->hh.next) {
+		if (child->filter == CHILD_FILTER_UNKNOWN && left > 0) {
+			left--;
+			child_look_for_filter(child);
+		}
+		filtered += child->filter == CHILD_FILTER_YES;
+		lacking += child_lacks_filter(child);
+	}
+	buf_printf(out, "\"sandbox\":{\"mode\":\"%s\",\"filtered\":%u,\"lacking\":%u},",
+		node->config->sandbox == CONFIG_SANDBOX_BEST_EFFORT ? "best-effort" : "require",
+		filtered, lacking);
+}
+
 static void write_status(struct node *node, struct buf *out)
 {
 	bool first = true;
@@ -190,6 +213,7 @@ static void write_status(struct node *node, struct buf *out)
 	member(out, "state", node->stopping ? "stopping" : node->ready ? "ready" : "starting");
 	member(out, "config", node->config_path ? node->config_path : "");
 	member(out, "state_dir", node->state_dir);
+	write_sandbox(node, out);
 	buf_printf(out,
 		"\"pid\":%d,\"uptime_ms\":%llu,\"generation\":%llu,\"catalogue\":%llu,"
 		"\"processes\":%u,\"listen\":[",

@@ -295,7 +295,9 @@ static int set_up(struct node *node, struct err *err)
 	/* what outlives its keeper comes to the root, which ends it */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	signal(SIGPIPE, SIG_IGN);
-	r = lock_state(node, err);
+	r = node_check_sandbox(node, err);
+	if (r == 0)
+		r = lock_state(node, err);
 	if (r == 0 && make_events(node) < 0)
 		r = err_set(err, ERR_NO_MEMORY, "no event loop");
 	if (r < 0)

@@ -6,6 +6,7 @@
  *   child.h     processes and their pidfds                   runtime.c carries the policy's actions out
  *   broker.c    links between children                       forks.c   workers (zygote) and stdio servers (launcher)
  *   control.c   what the admin process asks and commands     reload.c  a new configuration
+ *   sandbox.c   who has a system call filter
  */
 #ifndef GATEHOUSE_NODE_H
 #define GATEHOUSE_NODE_H
@@ -145,6 +146,15 @@ void node_on_server_pid(struct link *link, const struct message *msg, void *arg)
 void node_on_server_exited(struct link *link, const struct message *msg, void *arg);
 /* A child is gone: what hung on it goes too (keepers of an upstream worker, forks asked of a zygote or launcher). */
 void node_release_dependants(struct node *node, const struct child *child);
+
+/* sandbox.c: -ERR_SYSTEM with err when the configuration requires what the kernel has not */
+int node_check_sandbox(const struct node *node, struct err *err);
+/* Reads /proc once in a child's life. */
+enum child_filter child_look_for_filter(struct child *child);
+/* Logs it when that was the reason of the child's end. code, status: as waitid gave them. */
+void child_note_violation(const struct child *child, int code, int status);
+/* It was looked at, and should have one. */
+bool child_lacks_filter(const struct child *child);
 
 /* servers.c: the supervisor of each MCP server, and its return after it gave up */
 void node_server_dropped(struct node *node, const char *name);

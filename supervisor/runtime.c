@@ -118,6 +118,7 @@ void node_introduce(struct node *node, struct child *child)
 		.run_dir = span_str(node->run_dir),
 		.log_level = (uint64_t)node->log_level + 1,
 		.log_format = (uint64_t)node->config->log_format + 1,
+		.best_effort = node->config->sandbox == CONFIG_SANDBOX_BEST_EFFORT,
 	};
 	struct err err = {0};
 	int fd, r;
@@ -465,6 +466,7 @@ static void on_child_exited(struct child *child, int code, int status, void *arg
 	log_debug("child.exited", reason, KV_STR("child_role", role_name(child->role)),
 		KV_STR("name", child->name), KV_INT("instance", child->instance),
 		KV_INT("child_pid", child->pid));
+	child_note_violation(child, code, status);
 	if (child->role == ROLE_GATEWAY)
 		node_check_loans(node);
 	tell_exit(node, child, reason);

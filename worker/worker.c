@@ -2,7 +2,6 @@
 #include "worker.h"
 #include "clock.h"
 #include "initialize.h"
-#include "jail.h"
 #include "log.h"
 #include "notes.h"
 #include "router.h"
@@ -231,12 +230,6 @@ static int before_jail(struct process *process, struct span config, struct err *
 	return 0;
 }
 
-static int enter_jail(struct process *process, struct err *err)
-{
-	(void)process;
-	return worker_heritage.jail ? jail_enter(worker_heritage.jail, err) : 0;
-}
-
 static void stop(struct process *process, uint32_t deadline_ms)
 {
 	struct worker *worker = worker_of(process);
@@ -450,7 +443,6 @@ const struct process_role worker_role = {
 	.root = &root_handlers,
 	.peers = peers,
 	.before_jail = before_jail,
-	.jail = enter_jail,
 	.configured = configured,
 	.stop = stop,
 	.cleanup = cleanup,

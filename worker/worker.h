@@ -18,7 +18,6 @@
  *   asks.h        requests of servers to the client
  *   lists.h       lists, from the catalogue
  *   own_lists.h   lists of servers that run once per session
- *   jail.h        what a worker's kernel interface is cut down to
  */
 #ifndef GATEHOUSE_WORKER_H
 #define GATEHOUSE_WORKER_H
@@ -98,7 +97,6 @@ void worker_end(struct worker *worker);
 /* What a worker inherits from the zygote it was forked from, read-only. */
 struct worker_heritage {
 	const struct config *config;
-	const struct jail *jail; /* NULL: none */
 };
 extern struct worker_heritage worker_heritage;
 

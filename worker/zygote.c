@@ -4,8 +4,8 @@
  * children of the root (CLONE_PARENT), which alone reaps them and whose death alone ends them.
  */
 #include "config.h"
-#include "jail.h"
 #include "log.h"
+#include "syscall_filter.h"
 #include "worker.h"
 
 #include <fcntl.h>
@@ -15,12 +15,11 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 struct zygote {
 	struct config *config;
-	struct jail *jail;
+	struct syscall_filter *filter; /* of a worker */
 	int fork_fd; /* in a new worker: its link with the root; else -1 */
 };
 
@@ -88,12 +87,6 @@ static void on_catalogue(struct link *root, const struct message *msg, void *arg
 	(void)arg;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1 /* their runtimes need more of the kernel */
-#else
-#define SANITIZED 0
-#endif
-
 /* What a child would otherwise have to ask the system for, or copy: it inherits the zygote's pages
  * as they are. */
 static int before_jail(struct process *process, struct span config, struct err *err)
@@ -101,9 +94,8 @@ static int before_jail(struct process *process, struct span config, struct err *
 	int r = config_read_json(config, &zygote.config, err);
 
 	(void)process;
-	if (r == 0 && !SANITIZED)
-		r = jail_new(&zygote.jail, err);
-	tzset();
+	if (r == 0)
+		r = syscall_filter_new(sandbox_groups(SANDBOX_WORKER), &zygote.filter, err);
 	malloc_trim(0);
 	return r;
 }
@@ -138,8 +130,7 @@ static int run_worker(void)
 {
 	prctl(PR_SET_NAME, "gatehouse-sessn");
 	worker_heritage.config = zygote.config;
-	worker_heritage.jail = zygote.jail;
-	return process_run(&worker_role, zygote.fork_fd);
+	return process_run(&worker_role, zygote.fork_fd, zygote.filter);
 }
 
 int main(void)
@@ -149,6 +140,6 @@ int main(void)
 	if (zygote.fork_fd >= 0)
 		status = run_worker();
 	config_free(zygote.config);
-	jail_free(zygote.jail);
+	syscall_filter_free(zygote.filter);
 	return status;
 }

@@ -78,6 +78,7 @@ static void configured(struct process *process, struct span config, uint64_t gen
 static int before_jail(struct process *process, struct span config, struct err *err)
 {
 	struct upstream *up = calloc(1, sizeof(*up));
+	int r;
 
 	if (!up)
 		return err_set(err, ERR_NO_MEMORY, "no memory for an upstream worker");
@@ -85,7 +86,10 @@ static int before_jail(struct process *process, struct span config, struct err *
 	process_set_user(process, up);
 	/* an answer to the server may be as long as a client's message */
 	buf_init(&up->scratch, 80u * 1024u * 1024u);
-	return take_config(up, config, err);
+	r = take_config(up, config, err);
+	if (r == 0 && up->server->type == CONFIG_TYPE_STDIO)
+		process_set_sandbox(process, SANDBOX_UPSTREAM_STDIO);
+	return r;
 }
 
 static void start_catalogue(struct upstream *up)
