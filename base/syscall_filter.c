@@ -120,6 +120,8 @@ int syscall_filter_new(unsigned groups, struct syscall_filter **ret_filter, stru
 	scmp_filter_ctx context = seccomp_init(SCMP_ACT_KILL_PROCESS);
 	int r;
 
+	/* the first use of a calendar date reads the time zone's file */
+	tzset();
 	if (!context)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the system call filter");
 	/* a search tree instead of a chain */
@@ -156,8 +158,6 @@ int syscall_filter_enter(struct syscall_filter *filter, struct err *err)
 	if (SANITIZED)
 		return 0;
 	put_own_pid(filter);
-	/* the first use of a calendar date reads the time zone's file */
-	tzset();
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set_errno(err, "the kernel refuses a system call filter");
 	/* all threads, or those of a library would go on without */

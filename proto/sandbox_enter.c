@@ -30,12 +30,11 @@ int sandbox_enter(enum sandbox sandbox, struct syscall_filter *filter, struct er
 	struct syscall_filter *own = NULL;
 	int r = 0;
 
-	limit_resources(sandbox_limits(sandbox));
-	if (sandbox_groups(sandbox) == 0)
-		return 0;
-	if (!filter)
+	/* a filter is compiled into a memory file: before none may be written to */
+	if (!filter && sandbox_groups(sandbox))
 		r = syscall_filter_new(sandbox_groups(sandbox), &own, err);
-	if (r == 0)
+	limit_resources(sandbox_limits(sandbox));
+	if (r == 0 && sandbox_groups(sandbox))
 		r = syscall_filter_enter(filter ? filter : own, err);
 	syscall_filter_free(own);
 	return r;

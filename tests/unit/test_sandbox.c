@@ -25,6 +25,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -385,6 +386,17 @@ static void stat_descriptor(void)
 		_exit(EXIT_WRONG);
 }
 
+static void tell_time(void)
+{
+	time_t now = time(NULL);
+	char text[64];
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	if (strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm) == 0)
+		_exit(EXIT_WRONG);
+}
+
 static void signal_other(void)
 {
 	syscall(SYS_tgkill, getppid(), getppid(), 0);
@@ -417,6 +429,7 @@ static const struct {
 	LIVES(WORKER, map_data),
 	LIVES(WORKER, use_memory),
 	LIVES(WORKER, stat_descriptor),
+	LIVES(WORKER, tell_time),
 	LIVES(WORKER, signal_self),
 	DIES(GATEWAY, map_code),
 	DIES(GATEWAY, own_descriptor),
