@@ -71,6 +71,8 @@ void node_launch(struct test_node *node, const char *program)
 		putenv((char *)(uintptr_t)node->mark);
 		/* a leak at the end would be taken for a death */
 		setenv("ASAN_OPTIONS", "detect_leaks=0", 0);
+		if (node->before_exec)
+			node->before_exec();
 		execl(program ? program : SUPERVISOR_PROGRAM, "gatehouse-supervisor", "--config",
 			path, NULL);
 		_exit(127);

@@ -19,6 +19,7 @@ struct test_node {
 	char log[96];
 	char mark[96]; /* in the environment of all its processes */
 	pid_t pid;
+	void (*before_exec)(void); /* in the new process; NULL: nothing */
 };
 
 /* Make the folder and the configuration: what a test node has anyway,

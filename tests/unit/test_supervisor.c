@@ -6,7 +6,9 @@
 
 #include <arpa/inet.h>
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -289,6 +291,48 @@ static void check_unharmed(const struct pids *gateways)
 	ck_assert(exists("run/admin.sock"));
 }
 
+/* What such a kernel, or the policy of a container, says. */
+static void refuse_filters(void)
+{
+	scmp_filter_ctx context = seccomp_init(SCMP_ACT_ALLOW);
+
+	if (seccomp_rule_add(context, SCMP_ACT_ERRNO(EINVAL), SCMP_SYS(seccomp), 0) < 0 ||
+		seccomp_load(context) < 0)
+		_exit(126);
+	seccomp_release(context);
+}
+
+START_TEST(a_kernel_that_refuses_filters)
+{
+	node_prepare(&node, "");
+	node.before_exec = refuse_filters;
+	node_launch(&node, NULL);
+	ck_assert_int_eq(node_wait(&node, 10000), 1);
+	ck_assert_uint_eq(node_log_count(&node, "node.start_failed", "sandbox: best-effort"), 1);
+	node_configure(&node, "sandbox: best-effort\n");
+	node_start(&node, NULL);
+	node_await_new(&node, "worker", 2, NULL, 5000);
+#ifndef __SANITIZE_ADDRESS__ /* such a build enters none */
+	ck_assert_uint_eq(node_log_count(&node, "sandbox.missing", "\"registry\""), 1);
+	ck_assert(node_await_log(&node, "sandbox.missing", "\"worker\"", 2, 5000));
+#endif
+	stop();
+}
+END_TEST
+
+START_TEST(a_violation_is_told)
+{
+	struct pids gateways;
+
+	start("");
+	gateways = node_find(&node, "gateway");
+	kill(gateways.pid[0], SIGSYS);
+	ck_assert(node_await_log(&node, "sandbox.violation", "\"gateway\"", 1, 5000));
+	node_await_new(&node, "gateway", gateways.n, NULL, 5000);
+	stop();
+}
+END_TEST
+
 START_TEST(a_second_node_on_the_same_state)
 {
 	struct pids gateways;
@@ -493,7 +537,8 @@ int main(void)
 {
 	const TTest *const tests[] = {starts_in_order_and_stops, interrupt_stops_in_order,
 		death_of_the_root, gives_up, a_group_gives_up, a_program_is_missing,
-		a_program_is_broken, a_second_node_on_the_same_state,
+		a_program_is_broken, a_kernel_that_refuses_filters, a_violation_is_told,
+		a_second_node_on_the_same_state,
 		a_second_node_on_the_same_port, a_gateway_that_is_away_is_stood_in_for, reload,
 		two_hundred_workers_leave_no_trace, who_hangs_is_ended, a_paused_root_kills_nobody};
 	Suite *suite = suite_create("supervisor");
