@@ -122,8 +122,9 @@ int syscall_filter_new(unsigned groups, struct syscall_filter **ret_filter, stru
 
 	/* the first use of a calendar date reads the time zone's file */
 	tzset();
+	/* it asks the kernel */
 	if (!context)
-		return err_set(err, ERR_NO_MEMORY, "no memory for the system call filter");
+		return err_set(err, ERR_SYSTEM, "the kernel refuses a system call filter");
 	/* a search tree instead of a chain */
 	seccomp_attr_set(context, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	r = add_rules(context, groups);

@@ -24,7 +24,7 @@ struct syscall_filter;
 
 /*
  * Compile a filter (some ms), while files can still be opened. It holds for whoever enters it: a
- * process may compile what its copies enter. -ERR_SYSTEM, -ERR_NO_MEMORY.
+ * process may compile what its copies enter. -ERR_SYSTEM when the kernel refuses; -ERR_NO_MEMORY.
  */
 int syscall_filter_new(unsigned groups, struct syscall_filter **ret_filter, struct err *err);
 void syscall_filter_free(struct syscall_filter *filter); /* NULL is accepted */

@@ -19,7 +19,7 @@
 
 struct zygote {
 	struct config *config;
-	struct syscall_filter *filter; /* of a worker */
+	struct syscall_filter *filter; /* of a worker; NULL: the kernel refuses */
 	int fork_fd; /* in a new worker: its link with the root; else -1 */
 };
 
@@ -87,6 +87,14 @@ static void on_catalogue(struct link *root, const struct message *msg, void *arg
 	(void)arg;
 }
 
+/* If the kernel refuses, the zygote learns whether that matters when it enters its own. */
+static int compile_filter(struct err *err)
+{
+	int r = syscall_filter_new(sandbox_groups(SANDBOX_WORKER), &zygote.filter, err);
+
+	return r == -ERR_SYSTEM ? 0 : r;
+}
+
 /* What a child would otherwise have to ask the system for, or copy: it inherits the zygote's pages
  * as they are. */
 static int before_jail(struct process *process, struct span config, struct err *err)
@@ -95,7 +103,7 @@ static int before_jail(struct process *process, struct span config, struct err *
 
 	(void)process;
 	if (r == 0)
-		r = syscall_filter_new(sandbox_groups(SANDBOX_WORKER), &zygote.filter, err);
+		r = compile_filter(err);
 	malloc_trim(0);
 	return r;
 }
