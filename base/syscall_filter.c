@@ -17,12 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#else
-#define SANITIZED false
-#endif
-
 /* Instructions; the longest filter needs some 250. */
 #define PROGRAM_MAX 4096u
 #define CONDITIONS_MAX 2
@@ -156,8 +150,6 @@ int syscall_filter_enter(struct syscall_filter *filter, struct err *err)
 	const struct sock_fprog program = {.len = filter->len, .filter = filter->program};
 	long r;
 
-	if (SANITIZED)
-		return 0;
 	put_own_pid(filter);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set_errno(err, "the kernel refuses a system call filter");

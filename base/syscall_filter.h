@@ -31,8 +31,8 @@ void syscall_filter_free(struct syscall_filter *filter); /* NULL is accepted */
 
 /*
  * For the calling process, all its threads, and whatever it will fork or execute; for good. The
- * process gains no rights by executing a program any more (no_new_privs). A process that was built
- * with a sanitizer is left as it is: its runtime needs more. -ERR_SYSTEM when the kernel refuses.
+ * process gains no rights by executing a program any more (no_new_privs). -ERR_SYSTEM when the
+ * kernel refuses.
  */
 int syscall_filter_enter(struct syscall_filter *filter, struct err *err);
 

@@ -8,8 +8,6 @@
 #include "err.h"
 #include "message.h"
 
-#include <stdbool.h>
-
 enum sandbox {
 #define SANDBOX(name, groups, limits) SANDBOX_##name,
 #include "sandbox.def"
@@ -35,6 +33,7 @@ unsigned sandbox_limits(enum sandbox sandbox);
 /*
  * For the calling process, for good: resource limits, then the filter. filter: compiled before from
  * the row's groups, borrowed; NULL: it is compiled now. Limits that cannot be set are done without.
+ * A process that was built with a sanitizer is left as it is: its runtime needs more.
  * -ERR_SYSTEM with err when the kernel refuses the filter; -ERR_NO_MEMORY.
  */
 int sandbox_enter(enum sandbox sandbox, struct syscall_filter *filter, struct err *err);

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1 /* such a process is left without a filter */
+#define SANITIZED 1 /* such a process is left as it is */
 #else
 #define SANITIZED 0
 #endif
@@ -563,6 +563,8 @@ START_TEST(limits_of_a_worker)
 	FILE *log = tmpfile();
 	int pair[2];
 
+	if (SANITIZED)
+		return;
 	ck_assert_int_eq(pipe(pair), 0);
 	read_limits(pair[1], &nproc, &fsize, &core);
 	ck_assert_int_eq((int)nproc.rlim_max, 0);
