@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Instructions; the longest filter needs some 250. */
+/* Instructions; the longest filter has some 190. */
 #define PROGRAM_MAX 4096u
 #define CONDITIONS_MAX 2
 /* Stands in a compiled filter for the id of who enters it: no process has such a number. */

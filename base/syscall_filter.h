@@ -23,7 +23,7 @@ enum syscall_group {
 struct syscall_filter;
 
 /*
- * Compile a filter (some ms), while files can still be opened. It holds for whoever enters it: a
+ * Compile a filter (0.3 ms), while files can still be opened. It holds for whoever enters it: a
  * process may compile what its copies enter. -ERR_SYSTEM when the kernel refuses; -ERR_NO_MEMORY.
  */
 int syscall_filter_new(unsigned groups, struct syscall_filter **ret_filter, struct err *err);
