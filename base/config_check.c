@@ -1,7 +1,7 @@
 /* What one row alone cannot see: settings that need, exclude or bound each other. */
 #include "config_internal.h"
+#include "network.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -207,39 +207,17 @@ void config_check_server(struct config_loader *l, struct config_server *server, 
 			server->title);
 }
 
-/* Address, or address/bits. */
-static bool is_network(const char *text)
-{
-	char host[64];
-	unsigned char addr[16];
-	const char *slash = strchr(text, '/');
-	size_t len = slash ? (size_t)(slash - text) : strlen(text);
-	long bits = 0;
-	char *end = NULL;
-
-	if (len >= sizeof(host))
-		return false;
-	snprintf(host, sizeof(host), "%.*s", (int)len, text);
-	if (slash) {
-		bits = strtol(slash + 1, &end, 10);
-		if (!isdigit((unsigned char)slash[1]) || *end)
-			return false;
-	}
-	if (inet_pton(AF_INET, host, addr) == 1)
-		return bits <= 32;
-	return inet_pton(AF_INET6, host, addr) == 1 && bits <= 128;
-}
-
 static void check_network_lists(struct config_loader *l)
 {
 	const struct config *c = l->config;
+	struct network network;
 
 	for (size_t i = 0; i < c->trusted_proxies.count; i++)
-		if (!is_network(c->trusted_proxies.items[i].p))
+		if (network_parse(span_str(c->trusted_proxies.items[i].p), &network) < 0)
 			report(l, setting_line(c, "trusted_proxies"),
 				"trusted_proxies: found \"%.60s\", expected an IP address or "
 				"network such as "
-				"10.0.0.0/8",
+				"10.0.0.0/8, or unix",
 				c->trusted_proxies.items[i].p);
 	for (size_t i = 0; i < c->allowed_origins.count; i++) {
 		const char *origin = c->allowed_origins.items[i].p;

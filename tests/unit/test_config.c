@@ -140,9 +140,9 @@ static const struct {
 	{Y, "allowed_origins: [x.org]\n",
 		"t:1:1: error: allowed_origins: found \"x.org\", expected scheme://host or "
 		"scheme://host:port\n"},
-	{Y, "trusted_proxies: [10.0.0.0/33, \"::1/128\", 1.2.3.4]\n",
+	{Y, "trusted_proxies: [10.0.0.0/33, \"::1/128\", 1.2.3.4, unix]\n",
 		"t:1:1: error: trusted_proxies: found \"10.0.0.0/33\", expected an IP address or "
-		"network such as 10.0.0.0/8\n"},
+		"network such as 10.0.0.0/8, or unix\n"},
 	{Y, "admin: { http: \"9464\" }\n",
 		"t:1:1: error: admin.http: found \"9464\", expected ADDRESS:PORT such as "
 		"127.0.0.1:9464\n"},
