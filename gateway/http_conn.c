@@ -1,8 +1,8 @@
 /* The life of a connection: its events, its timeouts, its end. */
 #include "http_internal.h"
+#include "proxy_protocol.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* Beyond limits.response and limits.output: heads, chunk lines, errors. */
@@ -12,6 +12,7 @@ static void destroy(struct http_conn *conn)
 {
 	http1_free(conn->http);
 	http_input_free(conn);
+	buf_free(&conn->preamble);
 	buf_free(&conn->body);
 	buf_free(&conn->out);
 	free(conn);
@@ -134,6 +135,8 @@ static void take_input(struct http_conn *conn, size_t n)
 		return;
 	}
 	conn->input = span_of(server->scratch, n);
+	if (conn->fresh && !http_preamble_take(conn))
+		return;
 	http_input_process(conn);
 	if (conn->phase == HTTP_DEAD || conn->phase == HTTP_CLOSING)
 		conn->input = SPAN_NONE;
@@ -405,6 +408,7 @@ static struct http_conn *new_conn(
 	conn->minor = 1;
 	conn->writable = true;
 	buf_init(&conn->saved, limits->pipeline + HTTP_SCRATCH);
+	buf_init(&conn->preamble, LIMIT_PROXY_PREAMBLE + HTTP_SCRATCH);
 	buf_init(&conn->body, limits->body);
 	buf_init(&conn->out, limits->output + limits->response + OUT_SLACK);
 	if (!conn->http || watch(conn) < 0) {
@@ -415,7 +419,7 @@ static struct http_conn *new_conn(
 }
 
 int http_conn_new(struct http_server *server, const struct http_transport *transport,
-	const char *remote, struct http_conn **ret_conn)
+	const struct net_address *peer, struct http_conn **ret_conn)
 {
 	struct http_conn *conn = NULL;
 	bool room = server->nconns < server->limits.connections;
@@ -426,7 +430,10 @@ int http_conn_new(struct http_server *server, const struct http_transport *trans
 		transport->ops->close(transport->state, true);
 		return room ? -ERR_NO_MEMORY : -ERR_TOO_MANY;
 	}
-	snprintf(conn->remote, sizeof(conn->remote), "%s", remote);
+	conn->peer = *peer;
+	net_format(peer, conn->remote);
+	conn->fresh = true;
+	conn->may_have_proxy = server->ops->trusts && server->ops->trusts(peer, server->arg);
 	TAILQ_INSERT_TAIL(&server->conns, conn, link);
 	server->nconns++;
 	server->stats.accepted++;
@@ -485,6 +492,11 @@ void http_conn_set_data(struct http_conn *conn, void *data)
 void *http_conn_data(const struct http_conn *conn)
 {
 	return conn->data;
+}
+
+const struct net_address *http_conn_peer(const struct http_conn *conn)
+{
+	return &conn->peer;
 }
 
 const char *http_conn_remote(const struct http_conn *conn)

@@ -23,12 +23,12 @@ enum http_stream {
 };
 
 /*
- * Take over a connected transport (closed too when this fails). remote is the peer for logs
- * (copied, at most 63 bytes are kept). Returns 0, -ERR_NO_MEMORY, -ERR_TOO_MANY. Nothing is called
+ * Take over a connected transport (closed too when this fails). peer is copied.
+ * Returns 0, -ERR_NO_MEMORY, -ERR_TOO_MANY. Nothing is called
  * back before it returns, but `opened`.
  */
 int http_conn_new(struct http_server *server, const struct http_transport *transport,
-	const char *remote, struct http_conn **ret_conn);
+	const struct net_address *peer, struct http_conn **ret_conn);
 
 /* Close at once; what is unsent is lost. `closed` is called before this returns. */
 void http_conn_close(struct http_conn *conn);
@@ -95,7 +95,12 @@ int http_conn_detach(
 void http_conn_set_data(struct http_conn *conn, void *data);
 void *http_conn_data(const struct http_conn *conn);
 
-/* "192.0.2.1:4711", "[2001:db8::1]:4711" or "unix"; lives as long as conn. */
+/*
+ * Who is at the other end: the peer of the socket, or for whom it speaks by the PROXY protocol (asked
+ * for by http_server_ops.trusts). http_conn_remote: the same for logs, "192.0.2.1:4711",
+ * "[2001:db8::1]:4711" or "unix". Both live as long as conn.
+ */
+const struct net_address *http_conn_peer(const struct http_conn *conn);
 const char *http_conn_remote(const struct http_conn *conn);
 
 /* Number of requests handed to the owner so far; tells answers of one request from those of

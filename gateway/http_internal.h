@@ -17,7 +17,6 @@
 #define HTTP_DIRECT_MIN (16u * 1024u)
 /* Reads of one connection in one turn of the loop, before others get theirs. */
 #define HTTP_READS_PER_TURN 4
-#define HTTP_REMOTE_MAX 64
 #define HTTP_DATE_MAX 32
 
 enum http_timer_kind {
@@ -101,7 +100,12 @@ struct http_conn {
 	bool linger; /* in CLOSING: linger afterwards */
 	bool pumping;
 	bool queued; /* in the server's work list */
-	char remote[HTTP_REMOTE_MAX];
+	/* who is there */
+	bool fresh;          /* nothing was read yet but perhaps a part of a PROXY preamble */
+	bool may_have_proxy; /* the peer is trusted to say for whom it speaks */
+	struct buf preamble; /* what came of it so far, when it comes in pieces */
+	struct net_address peer;
+	char remote[NET_TEXT_MAX];
 };
 TAILQ_HEAD(http_conn_list, http_conn);
 
@@ -175,6 +179,10 @@ void http_input_free(struct http_conn *conn);
 void http_input_refuse(struct http_conn *conn, int code, const char *detail);
 /* The timer that fits what is being waited for. */
 void http_input_set_timer(struct http_conn *conn);
+
+/* http_preamble.c */
+/* Take a PROXY preamble off the first conn->input. False: more must come, or it was refused. */
+bool http_preamble_take(struct http_conn *conn);
 
 /* http_output.c */
 /*

@@ -1,11 +1,9 @@
 /* Accepting connections. */
 #include "http_internal.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -51,19 +49,13 @@ static void update(struct http_listener *listener)
 		event_del(&listener->accept_event);
 }
 
-static void format_remote(const union address *address, char *out, size_t size)
+static struct net_address peer_of(const union address *address)
 {
-	char text[INET6_ADDRSTRLEN];
-
-	if (address->any.sa_family == AF_INET) {
-		inet_ntop(AF_INET, &address->v4.sin_addr, text, sizeof(text));
-		snprintf(out, size, "%s:%u", text, ntohs(address->v4.sin_port));
-	} else if (address->any.sa_family == AF_INET6) {
-		inet_ntop(AF_INET6, &address->v6.sin6_addr, text, sizeof(text));
-		snprintf(out, size, "[%s]:%u", text, ntohs(address->v6.sin6_port));
-	} else {
-		snprintf(out, size, "unix");
-	}
+	if (address->any.sa_family == AF_INET)
+		return net_from_v4(&address->v4.sin_addr, ntohs(address->v4.sin_port));
+	if (address->any.sa_family == AF_INET6)
+		return net_from_v6(&address->v6.sin6_addr, ntohs(address->v6.sin6_port));
+	return (struct net_address){.kind = NET_UNIX};
 }
 
 static void open_reserve(struct http_listener *listener)
@@ -114,13 +106,12 @@ static void back_off(struct http_listener *listener)
 static void take(struct http_listener *listener, int fd, const union address *address)
 {
 	struct http_transport transport = http_transport_plain(fd);
+	const struct net_address peer = peer_of(address);
 	struct http_conn *conn;
-	char remote[HTTP_REMOTE_MAX];
 
 	if (listener->wrap && listener->wrap(fd, listener->wrap_arg, &transport) < 0)
 		return;
-	format_remote(address, remote, sizeof(remote));
-	http_conn_new(listener->server, &transport, remote, &conn);
+	http_conn_new(listener->server, &transport, &peer, &conn);
 }
 
 /* What accept says about one connection (already gone, refused by a filter) and not about this

@@ -8,6 +8,7 @@
 
 #include "err.h"
 #include "http1.h"
+#include "network.h"
 
 #include <event2/event.h>
 #include <stddef.h>
@@ -79,6 +80,11 @@ struct http_server_ops {
 	/* A request was refused by the connection itself (for log and metrics). code is negative.
 	 * May be NULL. */
 	void (*refused)(struct http_conn *conn, int code, const char *detail, void *arg);
+	/*
+	 * May this peer say by the PROXY protocol for whom it speaks? Asked before the first byte of
+	 * a connection is read. From others a preamble is refused. NULL: nobody may.
+	 */
+	bool (*trusts)(const struct net_address *peer, void *arg);
 	/* A connection was accepted, before anything is read: a place for http_conn_set_data. May
 	 * be NULL. */
 	void (*opened)(struct http_conn *conn, void *arg);
