@@ -25,7 +25,8 @@ static struct {
 	bool text;
 	bool terminal;
 	pid_t pid;
-	uint64_t dropped;
+	uint64_t *dropped;
+	uint64_t own_dropped;
 	bool batching;
 	struct buf line;  /* memory of the last line, kept for the next */
 	struct buf batch; /* whole lines */
@@ -33,6 +34,7 @@ static struct {
 	time_t second; /* that text is of */
 	char text_of_second[32];
 } logger = {.role = "gatehouse",
+	.dropped = &logger.own_dropped,
 	.level = LOG_INFO,
 	.line = {.max = LOG_LINE_MAX},
 	.batch = {.max = LOG_BATCH_MAX}};
@@ -92,7 +94,12 @@ bool log_enabled(enum log_level level)
 
 uint64_t log_dropped(void)
 {
-	return logger.dropped;
+	return *logger.dropped;
+}
+
+void log_count_dropped_in(uint64_t *place)
+{
+	logger.dropped = place ? place : &logger.own_dropped;
 }
 
 /* printf is too slow for what is written with each request. */
@@ -166,14 +173,18 @@ static void append_json(struct buf *line, enum log_level level, const char *even
 	append_int(line, logger.pid);
 	buf_append_str(line, ",\"event\":\"");
 	buf_append_str(line, event);
-	buf_append_str(line, "\",\"msg\":");
+	buf_append_char(line, '"');
+	if (!*msg)
+		return;
+	buf_append_str(line, ",\"msg\":");
 	json_write_string(line, span_str(msg));
 }
 
 static void append_text(struct buf *line, enum log_level level, const char *event, const char *msg)
 {
 	append_time(line);
-	buf_printf(line, " %-5s %-9s %s: %s", level_names[level], logger.role, event, msg);
+	buf_printf(line, " %-5s %-9s %s%s%s", level_names[level], logger.role, event,
+		*msg ? ": " : "", msg);
 }
 
 static void append_fields(struct buf *line, const struct log_kv *kv)
@@ -195,7 +206,7 @@ static void append_fields(struct buf *line, const struct log_kv *kv)
 static void put(const struct buf *bytes, size_t lines)
 {
 	if (bytes->len && write(STDERR_FILENO, bytes->data, bytes->len) != (ssize_t)bytes->len)
-		logger.dropped += lines;
+		*logger.dropped += lines;
 }
 
 void log_flush(void)

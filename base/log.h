@@ -41,6 +41,8 @@ const char *log_level_name(int level);
 bool log_enabled(enum log_level level);
 /* Lines dropped because standard error was full. */
 uint64_t log_dropped(void);
+/* Count them there (borrowed), on top of what stands there; NULL: again for this process alone. */
+void log_count_dropped_in(uint64_t *place);
 
 /*
  * For a process that logs with each request: lines below warn are kept, up to 4 KB of them, until

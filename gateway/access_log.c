@@ -2,6 +2,7 @@
 #include "exchange.h"
 #include "gateway.h"
 #include "log.h"
+#include "payloads.h"
 
 static bool is_wanted(const struct gateway *gateway, bool failed, uint64_t took_us)
 {
@@ -53,7 +54,7 @@ void access_log_exchange(
 		(const struct log_kv[]){
 			KV_STR("session", exchange->session_tag),
 			KV_STR("request", exchange->request_id),
-			KV_STR("trace_id", exchange->trace_id),
+			KV_SPAN("trace_id", exchange_trace_id(exchange)),
 			KV_SPAN("method", method_of(exchange, outcome)),
 			KV_SPAN("server", outcome->server),
 			KV_SPAN("tool", outcome->tool),
@@ -61,31 +62,50 @@ void access_log_exchange(
 			KV_SPAN("protocol", outcome->version),
 			KV_SPAN("client", outcome->client),
 			KV_STR("principal", PRINCIPAL),
-			KV_STR("remote", http_conn_remote(exchange->conn)),
+			KV_STR("remote", exchange->remote[0] ? exchange->remote
+							     : http_conn_remote(exchange->conn)),
 			KV_STR("outcome", outcome->word),
 			KV_INT("code", outcome->code),
 			KV_INT("http_status", outcome->status),
 			KV_STR("executed", executed_word(outcome)),
 			KV_INT("attempt", exchange->retried ? 2 : 1),
 			KV_MS("dur_ms", took_us),
+			KV_MS("queue_ms", exchange->waited_us + outcome->queue_us),
 			KV_MS("upstream_ms", outcome->upstream_us),
 			KV_INT("bytes_in", exchange->bytes_in),
 			KV_INT("bytes_out", exchange->bytes_out),
+			KV_SPAN("arguments", payloads_arguments(exchange->payloads)),
+			KV_SPAN("result", payloads_result(exchange->payloads)),
+			KV_SPAN("error", payloads_error(exchange->payloads)),
 			{LOG_KV_END, NULL, {NULL, 0}, 0},
 		});
 	flush_soon(exchange->gateway);
 }
 
-void access_log_refused(const struct gateway *gateway, const struct http_conn *conn,
-	const struct http1_head *head, int code, const char *detail)
+void access_log_remote(const struct gateway *gateway, const struct http_conn *conn,
+	const struct http1_head *head, char out[NET_TEXT_MAX])
 {
+	struct net_address client = *http_conn_peer(conn);
+
+	if (head && trust_has(&gateway->trust, &client))
+		client = forwarded_client(head, &client, &gateway->trust);
+	net_format(&client, out);
+}
+
+void access_log_refused(const struct gateway *gateway, const struct http_conn *conn,
+	const struct http1_head *head, const char *request_id, int code, const char *detail)
+{
+	char remote[NET_TEXT_MAX];
+
 	if (!is_wanted(gateway, true, 0))
 		return;
+	access_log_remote(gateway, conn, head, remote);
 	log_event(LOG_INFO, "call", detail,
 		(const struct log_kv[]){
+			KV_STR("request", request_id),
 			KV_SPAN("method", head ? head->method : SPAN_NONE),
 			KV_SPAN("path", head ? head->path : SPAN_NONE),
-			KV_STR("remote", http_conn_remote(conn)),
+			KV_STR("remote", remote),
 			KV_STR("outcome", "refused"),
 			KV_STR("reason", err_reason(code)),
 			KV_INT("code", err_rpc_code(code)),

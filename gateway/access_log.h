@@ -3,7 +3,7 @@
 #ifndef GATEHOUSE_ACCESS_LOG_H
 #define GATEHOUSE_ACCESS_LOG_H
 
-#include "span.h"
+#include "network.h"
 
 #include <stdint.h>
 
@@ -17,6 +17,9 @@ void access_log_exchange(
 	const struct exchange *exchange, const struct outcome *outcome, uint64_t took_us);
 /* A request that no worker saw. head may be NULL; code is negative. */
 void access_log_refused(const struct gateway *gateway, const struct http_conn *conn,
-	const struct http1_head *head, int code, const char *detail);
+	const struct http1_head *head, const char *request_id, int code, const char *detail);
+/* The client, behind trusted proxies as far as their headers tell. head may be NULL. */
+void access_log_remote(const struct gateway *gateway, const struct http_conn *conn,
+	const struct http1_head *head, char out[NET_TEXT_MAX]);
 
 #endif

@@ -1,6 +1,8 @@
 #include "edge.h"
 #include "access_log.h"
+#include "json.h"
 #include "metrics.h"
+#include "payloads.h"
 #include "route.h"
 
 #include <ctype.h>
@@ -39,13 +41,16 @@ void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_h
 	const struct err *err, struct span id, const char *allow)
 {
 	struct answer_headers headers = {.n = 0};
+	char request_id[REQUEST_ID_MAX];
 	struct buf body;
 
+	request_id_make(door->gateway, request_id);
 	metrics_refused(door->gateway->metrics, err->code);
-	access_log_refused(door->gateway, conn, head, err->code, err_text(err));
+	access_log_refused(door->gateway, conn, head, request_id, err->code, err_text(err));
 	buf_init(&body, REFUSAL_MAX);
 	jsonrpc_write_err(&body, id, err, JSONRPC_EXECUTED_NO);
 	answer_headers_add(&headers, "Content-Type", SPAN_LIT("application/json"));
+	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	answer_headers_add(&headers, "Allow", span_str(allow));
 	http_conn_respond(conn, (unsigned)err_http_status(err->code), headers.list, headers.n,
 		buf_span(&body));
@@ -107,15 +112,18 @@ static int check_mcp(const struct door *door, const struct http1_head *head,
 
 /* --- MCP ------------------------------------------------------------------------------------ */
 
+/* What is not in the form of version 00, nor begins with it, is as good as none. */
 static void take_trace(struct exchange *exchange, struct span traceparent)
 {
-	/* version-trace-parent-flags (W3C Trace Context) */
-	if (traceparent.len < 55 || traceparent.p[2] != '-' || traceparent.p[35] != '-')
+	static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+
+	if (traceparent.len < TRACEPARENT_MAX - 1 || exchange->traceparent[0])
 		return;
-	for (unsigned i = 0; i < TRACE_ID_MAX - 1; i++)
-		if (!isxdigit((unsigned char)traceparent.p[3 + i]))
+	for (unsigned i = 0; i < TRACEPARENT_MAX - 1; i++)
+		if (form[i] == 'x' ? !isxdigit((unsigned char)traceparent.p[i])
+				   : traceparent.p[i] != form[i])
 			return;
-	memcpy(exchange->trace_id, traceparent.p + 3, TRACE_ID_MAX - 1);
+	memcpy(exchange->traceparent, traceparent.p, TRACEPARENT_MAX - 1);
 }
 
 static bool begins_session(const struct exchange *exchange)
@@ -137,6 +145,12 @@ static void go(struct exchange *exchange)
 		route_to_shared(exchange);
 }
 
+/* What stands between the quotes of a string. */
+static struct span inner(struct span string)
+{
+	return json_type(string) == JSON_STRING ? span_of(string.p + 1, string.len - 2) : SPAN_NONE;
+}
+
 /* What the envelope says; the id is echoed whatever happens. */
 static int read_body(struct exchange *exchange, struct err *err)
 {
@@ -144,6 +158,7 @@ static int read_body(struct exchange *exchange, struct err *err)
 		.method = exchange->facts.mcp_method,
 		.name = exchange->facts.mcp_name};
 	struct jsonrpc msg;
+	struct span meta;
 	int r;
 
 	if (exchange->verb != EXCHANGE_POST)
@@ -154,7 +169,10 @@ static int read_body(struct exchange *exchange, struct err *err)
 		return r;
 	exchange->kind = msg.kind;
 	exchange->method = mcp_method_find(msg.method);
-	exchange->era = mcp_request_era(&msg, &headers);
+	meta = json_object_get(msg.params, SPAN_LIT("_meta"));
+	exchange->era = mcp_era_of(&msg, meta, &headers);
+	if (meta.len)
+		take_trace(exchange, inner(json_object_get(meta, SPAN_LIT("traceparent"))));
 	return 0;
 }
 
@@ -176,6 +194,10 @@ static void begin_exchange(struct door *door, struct http_conn *conn,
 	exchange->body = request->body;
 	exchange->bytes_in = request->body.len;
 	take_trace(exchange, facts->traceparent);
+	if (door->gateway->trust.count)
+		access_log_remote(door->gateway, conn, request->head, exchange->remote);
+	if (door->gateway->config->log_payloads && exchange->verb == EXCHANGE_POST)
+		exchange->payloads = payloads_new(request->body);
 	if (read_body(exchange, &err) == 0) {
 		go(exchange);
 		return;
@@ -186,9 +208,11 @@ static void begin_exchange(struct door *door, struct http_conn *conn,
 }
 
 /* A page of an allowed origin asks whether it may send its headers (Fetch, CORS preflight). */
-static void answer_preflight(struct http_conn *conn, const struct facts *facts)
+static void answer_preflight(
+	struct door *door, struct http_conn *conn, const struct facts *facts)
 {
 	struct answer_headers headers = {.n = 0};
+	char request_id[REQUEST_ID_MAX];
 
 	answer_headers_cors(&headers, facts->origin);
 	answer_headers_add(&headers, "Access-Control-Allow-Methods", SPAN_LIT(ALLOWED));
@@ -197,6 +221,8 @@ static void answer_preflight(struct http_conn *conn, const struct facts *facts)
 			 "MCP-Protocol-Version, Mcp-Method, "
 			 "Mcp-Name, Last-Event-ID, traceparent"));
 	answer_headers_add(&headers, "Access-Control-Max-Age", SPAN_LIT("600"));
+	request_id_make(door->gateway, request_id);
+	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	http_conn_respond(conn, 204, headers.list, headers.n, SPAN_NONE);
 }
 
@@ -228,7 +254,7 @@ static void on_request(struct http_conn *conn, const struct http_request *reques
 	}
 	facts_read(head, &facts);
 	if (is_preflight(door, head, &facts))
-		answer_preflight(conn, &facts);
+		answer_preflight(door, conn, &facts);
 	else if (check_mcp(door, head, &facts, &err) < 0)
 		edge_refuse(door, conn, head, &err, SPAN_NONE, allow_of(&err));
 	else
@@ -276,10 +302,17 @@ static void on_gone(struct http_conn *conn, enum http_gone gone, void *arg)
 
 static void on_refused(struct http_conn *conn, int code, const char *detail, void *arg)
 {
+	struct err err = {0};
+
+	err_set(&err, (enum err_code)(code < 0 ? -code : code), "%s", detail);
+	edge_refuse(arg, conn, NULL, &err, SPAN_NONE, NULL);
+}
+
+static bool trusts(const struct net_address *peer, void *arg)
+{
 	const struct door *door = arg;
 
-	metrics_refused(door->gateway->metrics, code);
-	access_log_refused(door->gateway, conn, NULL, code, detail);
+	return trust_has(&door->gateway->trust, peer);
 }
 
 static void on_closed(struct http_conn *conn, void *arg)
@@ -297,5 +330,6 @@ const struct http_server_ops edge_ops = {
 	.writable = on_writable,
 	.client_gone = on_gone,
 	.refused = on_refused,
+	.trusts = trusts,
 	.closed = on_closed,
 };

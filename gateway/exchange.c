@@ -4,6 +4,7 @@
 #include "gateway.h"
 #include "hash.h"
 #include "metrics.h"
+#include "payloads.h"
 #include "route.h"
 #include "sse.h"
 
@@ -22,7 +23,7 @@
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-static void make_request_id(struct gateway *gateway, char *out)
+void request_id_make(struct gateway *gateway, char out[REQUEST_ID_MAX])
 {
 	static const char digits[] = "0123456789abcdef";
 	uint64_t id = hash64(&gateway->counter, sizeof(gateway->counter), gateway->seed);
@@ -51,7 +52,7 @@ struct exchange *exchange_new(struct gateway *gateway, struct http_conn *conn)
 	exchange->between_events = true;
 	exchange->began_us = clock_us();
 	buf_init(&exchange->queue, LIMIT_STREAM_WINDOW + LIMIT_FRAME_PAYLOAD);
-	make_request_id(gateway, exchange->request_id);
+	request_id_make(gateway, exchange->request_id);
 	http_conn_set_data(conn, exchange);
 	gateway->n_exchanges++;
 	return exchange;
@@ -67,6 +68,7 @@ void exchange_free(struct exchange *exchange)
 		http_conn_set_data(exchange->conn, NULL);
 	buf_free(&exchange->queue);
 	free(exchange->kept_id);
+	payloads_free(exchange->payloads);
 	gateway->n_exchanges--;
 	if (gateway->n_spare >= SPARE_MAX) {
 		free(exchange);
@@ -100,7 +102,8 @@ struct outcome exchange_outcome(const struct exchange *exchange, const char *wor
 
 void exchange_tell(const struct exchange *exchange, const struct outcome *outcome)
 {
-	uint64_t took_us = clock_us() - exchange->began_us;
+	uint64_t now_us = exchange->answered_us ? exchange->answered_us : clock_us();
+	uint64_t took_us = now_us - exchange->began_us;
 
 	metrics_exchange(exchange->gateway->metrics, exchange, outcome, took_us);
 	access_log_exchange(exchange, outcome, took_us);
@@ -110,6 +113,11 @@ static void finish(struct exchange *exchange, const struct outcome *outcome)
 {
 	exchange_tell(exchange, outcome);
 	exchange_free(exchange);
+}
+
+struct span exchange_trace_id(const struct exchange *exchange)
+{
+	return exchange->traceparent[0] ? span_of(exchange->traceparent + 3, 32) : SPAN_NONE;
 }
 
 bool exchange_is_endless(const struct exchange *exchange)
@@ -203,12 +211,24 @@ static int send_exchange(struct exchange *exchange, struct span mcp_params)
 		.mcp_name = exchange->facts.mcp_name,
 		.last_event_id = exchange->facts.last_event_id,
 		.request_id = span_of(exchange->request_id, REQUEST_ID_MAX - 1),
-		.traceparent = exchange->facts.traceparent,
+		.traceparent = span_str(exchange->traceparent),
 		.mcp_params = mcp_params,
 	};
 
 	return link_send(
 		route->link, MSG_EXCHANGE, exchange->stream, &fields, exchange->body, NULL);
+}
+
+/* It has its worker now: what it cost to come here. */
+static void note_times(struct exchange *exchange)
+{
+	uint64_t now_us = clock_us();
+
+	if (exchange->waiting_us)
+		exchange->waited_us += now_us - exchange->waiting_us;
+	exchange->waiting_us = 0;
+	if (!exchange->gateway_us)
+		exchange->gateway_us = now_us - exchange->began_us - exchange->waited_us;
 }
 
 void exchange_send(struct exchange *exchange)
@@ -217,6 +237,7 @@ void exchange_send(struct exchange *exchange)
 	struct err err = {0};
 	int r;
 
+	note_times(exchange);
 	exchange->stream = link_stream(exchange->route->link);
 	if (!exchange->shared)
 		memcpy(exchange->session_tag, exchange->route->tag, sizeof(exchange->session_tag));
@@ -258,15 +279,24 @@ void answer_headers_cors(struct answer_headers *headers, struct span origin)
 	answer_headers_add(headers, "Vary", SPAN_LIT("Origin"));
 }
 
-static void add_timing(
-	struct answer_headers *headers, const struct exchange *exchange, uint64_t upstream_us)
+void answer_headers_timing(
+	struct answer_headers *headers, struct exchange *exchange, uint64_t upstream_us)
 {
-	uint64_t total = clock_us() - exchange->began_us;
+	uint64_t now_us = clock_us(), total = now_us - exchange->began_us;
 	uint64_t own = total > upstream_us ? total - upstream_us : 0;
-	int n = snprintf(headers->timing, sizeof(headers->timing),
-		"gatehouse;dur=%" PRIu64 ".%03u, server;dur=%" PRIu64 ".%03u", own / 1000,
-		(unsigned)(own % 1000), upstream_us / 1000, (unsigned)(upstream_us % 1000));
+	int n;
 
+	if (upstream_us == UINT64_MAX) {
+		n = snprintf(headers->timing, sizeof(headers->timing),
+			"stream;dur=%" PRIu64 ".%03u;desc=\"until the stream began\"", total / 1000,
+			(unsigned)(total % 1000));
+	} else {
+		exchange->answered_us = now_us;
+		n = snprintf(headers->timing, sizeof(headers->timing),
+			"gatehouse;dur=%" PRIu64 ".%03u, server;dur=%" PRIu64 ".%03u", own / 1000,
+			(unsigned)(own % 1000), upstream_us / 1000,
+			(unsigned)(upstream_us % 1000));
+	}
 	answer_headers_add(headers, "Server-Timing", span_of(headers->timing, (size_t)n));
 }
 
@@ -283,9 +313,10 @@ static void answer(struct exchange *exchange, unsigned status, unsigned content,
 	answer_headers_add(&headers, "Mcp-Session-Id", session);
 	answer_headers_add(
 		&headers, "X-Request-Id", span_of(exchange->request_id, REQUEST_ID_MAX - 1));
-	add_timing(&headers, exchange, upstream_us);
+	answer_headers_timing(&headers, exchange, upstream_us);
 	answer_headers_cors(&headers, exchange->facts.origin);
 	exchange->bytes_out = body.len;
+	payloads_answer(exchange->payloads, body);
 	r = http_conn_respond(exchange->conn, status, headers.list, headers.n, body);
 	/* what remains for a client whose answer cannot be given is to see its connection break */
 	if (r < 0 && r != -ERR_CLOSED && http_conn_respond_error(exchange->conn, r, NULL) < 0)
@@ -390,6 +421,8 @@ static struct outcome outcome_of_answer(
 		.code = -(int)fields->code,
 		.executed = (unsigned)fields->executed,
 		.upstream_us = fields->upstream_us,
+		.queue_us = fields->queue_us,
+		.worker_us = fields->worker_us,
 	};
 
 	if (!outcome.method.len)
@@ -470,6 +503,8 @@ void exchange_on_end(struct link *link, const struct message *msg, void *arg)
 	same.upstream_us = fields->upstream_us;
 	same.version = fields->version;
 	same.client = fields->client;
+	same.queue_us = fields->queue_us;
+	same.worker_us = fields->worker_us;
 	outcome = outcome_of_answer(exchange, &same);
 	stream_end(exchange, &outcome);
 }

@@ -14,9 +14,11 @@ enum exchange_content { EXCHANGE_NO_CONTENT, EXCHANGE_JSON, EXCHANGE_SSE };
 
 /* 16 hex digits. */
 #define REQUEST_ID_MAX 17
-#define TRACE_ID_MAX 33
+/* version-trace-parent-flags (W3C Trace Context), and its end. */
+#define TRACEPARENT_MAX 56
 
 struct gateway;
+struct payloads;
 struct route;
 
 struct exchange {
@@ -33,6 +35,7 @@ struct exchange {
 	enum mcp_method method;
 	enum jsonrpc_kind kind;
 	struct facts facts;
+	char traceparent[TRACEPARENT_MAX]; /* of the header, else of params._meta; or "" */
 	const struct http1_head *head;
 	struct span body;
 	struct span id; /* raw */
@@ -53,11 +56,16 @@ struct exchange {
 			 them */
 	uint64_t bytes_out;
 	uint64_t began_us;
+	uint64_t waiting_us;  /* since when it waits for a worker; 0: it does not */
+	uint64_t waited_us;   /* for workers */
+	uint64_t gateway_us;  /* until it first left for a worker, without the waiting */
+	uint64_t answered_us; /* when the answer was there; 0: not yet */
 	uint64_t wait_until_ms; /* for a worker */
 	uint64_t wrote_ms;      /* last bytes of the event stream */
 	char request_id[REQUEST_ID_MAX];
 	char session_tag[9];         /* short hash of its session, for logs; or "" */
-	char trace_id[TRACE_ID_MAX]; /* from traceparent, or "" */
+	char remote[NET_TEXT_MAX];   /* the client behind trusted proxies, or "": the connection's */
+	struct payloads *payloads;   /* log.payloads; NULL: off */
 };
 
 /* How one ended: what the worker said with EXCHANGE_ANSWER or EXCHANGE_END,
@@ -68,8 +76,11 @@ struct outcome {
 	struct span method, server, tool, version, client;
 	int code;          /* JSON-RPC error code, or 0 */
 	unsigned executed; /* 0 no, 1 yes, 2 unknown */
-	uint64_t upstream_us;
+	uint64_t upstream_us, queue_us, worker_us; /* as in messages.def */
 };
+
+/* 16 hex digits that no other request has. */
+void request_id_make(struct gateway *gateway, char out[REQUEST_ID_MAX]);
 
 /* conn gets it as its data. NULL when memory is out. */
 struct exchange *exchange_new(struct gateway *gateway, struct http_conn *conn);
@@ -98,6 +109,9 @@ void exchanges_end_streams(struct gateway *gateway);
 void exchanges_keep_alive(struct gateway *gateway);
 void exchanges_free(struct gateway *gateway);
 
+/* The trace id within its traceparent, or nothing. */
+struct span exchange_trace_id(const struct exchange *exchange);
+
 /* Headers that every answer of an exchange has; at most EXCHANGE_HEADERS_MAX are written, their
  * number returned. */
 #define EXCHANGE_HEADERS_MAX 8
@@ -106,6 +120,12 @@ struct answer_headers {
 	unsigned n;
 	char timing[96];
 };
+/*
+ * Server-Timing. upstream_us: the server's part of the time so far; UINT64_MAX: not known yet, as the
+ * answer begins before it is there.
+ */
+void answer_headers_timing(
+	struct answer_headers *headers, struct exchange *exchange, uint64_t upstream_us);
 void answer_headers_add(struct answer_headers *headers, const char *name, struct span value);
 /* For a page of an allowed origin; nothing when origin is empty. */
 void answer_headers_cors(struct answer_headers *headers, struct span origin);

@@ -21,6 +21,7 @@
 #include "catalogue.h"
 #include "checks.h"
 #include "config.h"
+#include "forwarded.h"
 #include "http_listener.h"
 #include "http_server.h"
 #include "process.h"
@@ -58,6 +59,7 @@ struct loan {
 struct gateway {
 	struct process *process;
 	struct config *config;
+	struct trust trust; /* trusted_proxies */
 	struct door *doors;
 	struct loan *loans;
 	/* the session manager */

@@ -126,7 +126,7 @@ static void take_input(struct http_conn *conn, size_t n)
 {
 	struct http_server *server = conn->server;
 
-	server->stats.bytes_in += n;
+	server->stats->bytes_in += n;
 	if (conn->phase == HTTP_LINGERING) {
 		if (n >= conn->linger_left)
 			http_conn_kill(conn, true);
@@ -323,7 +323,7 @@ static void body_timeout(struct http_conn *conn)
 		http_timer_start(conn->server, &conn->read_timer, HTTP_TIMER_BODY);
 		return;
 	}
-	conn->server->stats.timeouts++;
+	conn->server->stats->timeouts++;
 	http_input_refuse(conn, -ERR_REQUEST_TIMEOUT, "the body comes too slowly");
 }
 
@@ -334,14 +334,14 @@ static void write_timeout(struct http_conn *conn)
 		http_timer_start(conn->server, &conn->write_timer, HTTP_TIMER_WRITE);
 		return;
 	}
-	conn->server->stats.timeouts++;
+	conn->server->stats->timeouts++;
 	conn->broken = true;
 	http_server_queue(conn, HTTP_THIS_TURN);
 }
 
 static void header_timeout(struct http_conn *conn)
 {
-	conn->server->stats.timeouts++;
+	conn->server->stats->timeouts++;
 	if (http1_started(conn->http))
 		http_input_refuse(conn, -ERR_REQUEST_TIMEOUT, "the headers come too slowly");
 	else
@@ -436,7 +436,7 @@ int http_conn_new(struct http_server *server, const struct http_transport *trans
 	conn->may_have_proxy = server->ops->trusts && server->ops->trusts(peer, server->arg);
 	TAILQ_INSERT_TAIL(&server->conns, conn, link);
 	server->nconns++;
-	server->stats.accepted++;
+	server->stats->accepted++;
 	http_timer_start(server, &conn->read_timer, HTTP_TIMER_HEADER);
 	*ret_conn = conn;
 	if (server->ops->opened)

@@ -29,16 +29,16 @@ void http_input_refuse(struct http_conn *conn, int code, const char *detail)
 {
 	struct http_server *server = conn->server;
 
-	server->stats.refused++;
-	if (server->ops->refused)
-		server->ops->refused(conn, code, detail, server->arg);
-	if (conn->phase == HTTP_DEAD)
-		return;
+	server->stats->refused++;
 	/* to be answerable, whatever was or was not read of it; HEAD is only known when the head
 	 * was */
 	conn->phase = HTTP_IN_BODY;
 	conn->keep_alive = false;
 	conn->body_done = false;
+	if (server->ops->refused)
+		server->ops->refused(conn, code, detail, server->arg);
+	if (conn->phase != HTTP_IN_BODY)
+		return;
 	if (http_conn_respond_error(conn, code, detail) < 0 && conn->phase != HTTP_DEAD)
 		conn->broken = true;
 }
@@ -112,7 +112,7 @@ static void on_complete(struct http_conn *conn)
 	conn->body_done = true;
 	conn->serial++;
 	conn->told_half = false;
-	server->stats.requests++;
+	server->stats->requests++;
 	server->ops->request(conn, &request, server->arg);
 }
 

@@ -123,7 +123,8 @@ struct http_server {
 	struct http_conn_list conns;
 	unsigned nconns;
 	bool draining;
-	struct http_server_stats stats;
+	struct http_server_stats *stats; /* own_stats, or the owner's */
+	struct http_server_stats own_stats;
 	/* connections to pump at the end of this turn or in the next */
 	struct http_conn_list work;
 	struct event work_event;

@@ -97,7 +97,7 @@ static void back_off(struct http_listener *listener)
 		shed(listener);
 	}
 	listener->backoff_ms = ms;
-	listener->server->stats.accept_pauses++;
+	listener->server->stats->accept_pauses++;
 	wait = (struct timeval){.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
 	event_add(&listener->backoff_event, &wait);
 	update(listener);

@@ -15,7 +15,7 @@ static void took(struct http_conn *conn, size_t n)
 {
 	conn->out_used += n;
 	conn->write_window += n;
-	conn->server->stats.bytes_out += n;
+	conn->server->stats->bytes_out += n;
 	if (conn->out_used == conn->out.len) {
 		buf_free(&conn->out);
 		conn->out_used = 0;
@@ -54,7 +54,7 @@ static ssize_t write_through(struct http_conn *conn, const struct span *parts, i
 	}
 	took(conn, waiting);
 	conn->write_window += (size_t)sent - waiting;
-	conn->server->stats.bytes_out += (size_t)sent - waiting;
+	conn->server->stats->bytes_out += (size_t)sent - waiting;
 	return sent - (ssize_t)waiting;
 }
 

@@ -131,6 +131,7 @@ int http_server_new(struct event_base *base, const struct http_limits *limits,
 	server->limits = *limits;
 	server->ops = ops;
 	server->arg = arg;
+	server->stats = &server->own_stats;
 	TAILQ_INIT(&server->conns);
 	TAILQ_INIT(&server->work);
 	LIST_INIT(&server->rooms);
@@ -189,7 +190,12 @@ unsigned http_server_connections(const struct http_server *server)
 	return server->nconns;
 }
 
+void http_server_count_in(struct http_server *server, struct http_server_stats *stats)
+{
+	server->stats = stats;
+}
+
 const struct http_server_stats *http_server_stats(const struct http_server *server)
 {
-	return &server->stats;
+	return server->stats;
 }

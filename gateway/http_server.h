@@ -77,8 +77,8 @@ struct http_server_ops {
 	 * one RESET; closed follows a RESET. May be NULL.
 	 */
 	void (*client_gone)(struct http_conn *conn, enum http_gone gone, void *arg);
-	/* A request was refused by the connection itself (for log and metrics). code is negative.
-	 * May be NULL. */
+	/* A request is about to be refused by the connection itself. code is negative. May answer it by
+	 * http_conn_respond, else the connection does. May be NULL. */
 	void (*refused)(struct http_conn *conn, int code, const char *detail, void *arg);
 	/*
 	 * May this peer say by the PROXY protocol for whom it speaks? Asked before the first byte of
@@ -123,6 +123,8 @@ unsigned http_server_connections(const struct http_server *server);
 struct http_server_stats {
 	uint64_t accepted, requests, refused, timeouts, bytes_in, bytes_out, accept_pauses;
 };
+/* Count there from now on (borrowed), on top of what stands there. */
+void http_server_count_in(struct http_server *server, struct http_server_stats *stats);
 const struct http_server_stats *http_server_stats(const struct http_server *server);
 
 #endif

@@ -85,6 +85,8 @@ static int open_door(
 	r = http_server_new(
 		process_base(gateway->process), &limits, &edge_ops, door, &door->server, err);
 	if (r == 0)
+		http_server_count_in(door->server, metrics_door(gateway->metrics, door->index));
+	if (r == 0)
 		r = http_listener_new(door->server, fd, NULL, NULL, &door->listener, err);
 	if (r < 0) {
 		door_free(door);
@@ -159,6 +161,15 @@ static void on_listener(struct link *link, const struct message *msg, void *arg)
 		log_debug("listener.open", "", KV_SPAN("url", fields->url));
 }
 
+static void on_counters(struct link *link, const struct message *msg, void *arg)
+{
+	struct err err = {0};
+
+	(void)link;
+	if (metrics_share(gateway_of(arg)->metrics, msg->fds[0], &err) < 0)
+		log_error("counters.unusable", err_text(&err));
+}
+
 static void on_catalogue(struct link *link, const struct message *msg, void *arg)
 {
 	struct gateway *gateway = gateway_of(arg);
@@ -186,10 +197,18 @@ unsigned gateway_cores(void)
 static int take_config(struct gateway *gateway, struct span json, struct err *err)
 {
 	struct config *config;
+	struct trust trust;
 	int r = config_read_json(json, &config, err);
 
 	if (r < 0)
 		return r;
+	r = trust_read(&trust, &config->trusted_proxies);
+	if (r < 0) {
+		config_free(config);
+		return err_set(err, ERR_NO_MEMORY, "no memory for trusted_proxies");
+	}
+	trust_free(&gateway->trust);
+	gateway->trust = trust;
 	config_free(gateway->config);
 	gateway->config = config;
 	metrics_set_max_tools(gateway->metrics, (unsigned)config->metrics_max_tools);
@@ -335,6 +354,7 @@ static void cleanup(struct process *process)
 	link_free(gateway->admin);
 	catalogue_free(gateway->catalogue);
 	metrics_free(gateway->metrics);
+	trust_free(&gateway->trust);
 	config_free(gateway->config);
 	free_timer(gateway->tick);
 	free_timer(gateway->reopen);
@@ -348,6 +368,7 @@ static void cleanup(struct process *process)
 
 static const struct link_handlers root_handlers = {.on = {[MSG_LISTENER] = on_listener,
 							   [MSG_LISTENER_END] = on_listener_end,
+							   [MSG_COUNTERS] = on_counters,
 							   [MSG_CATALOGUE] = on_catalogue}};
 
 static const struct process_peer peers[] = {

@@ -6,34 +6,42 @@
 
 #define PAGE_MAX (1024u * 1024)
 
-typedef unsigned page_fn(const struct door *door, struct span host, struct buf *out);
+/* How this gateway was addressed. */
+struct place {
+	struct span host;
+	bool https;
+};
 
-static unsigned page_live(const struct door *door, struct span host, struct buf *out)
+typedef unsigned page_fn(const struct door *door, const struct place *place, struct buf *out);
+
+static unsigned page_live(const struct door *door, const struct place *place, struct buf *out)
 {
 	(void)door;
-	(void)host;
+	(void)place;
 	buf_append_str(out, "{\"status\":\"ok\"}\n");
 	return 200;
 }
 
-static unsigned page_health(const struct door *door, struct span host, struct buf *out)
+static unsigned page_health(const struct door *door, const struct place *place, struct buf *out)
 {
-	(void)host;
+	(void)place;
 	return health_write(door->gateway, false, out) ? 200 : 503;
 }
 
-static unsigned page_ready(const struct door *door, struct span host, struct buf *out)
+static unsigned page_ready(const struct door *door, const struct place *place, struct buf *out)
 {
-	(void)host;
+	(void)place;
 	return health_write(door->gateway, true, out) ? 200 : 503;
 }
 
-static unsigned page_front(const struct door *door, struct span host, struct buf *out)
+static unsigned page_front(const struct door *door, const struct place *place, struct buf *out)
 {
 	char url[320] = "http://localhost" MCP_PATH;
 
-	if (strncmp(door->url, "unix:", 5) != 0 && host.len > 0 && host.len < 256)
-		snprintf(url, sizeof(url), "http://%.*s" MCP_PATH, SPAN_ARG(host));
+	(void)door;
+	if (place->host.len > 0 && place->host.len < 256)
+		snprintf(url, sizeof(url), "%s://%.*s" MCP_PATH, place->https ? "https" : "http",
+			SPAN_ARG(place->host));
 	buf_printf(out,
 		"Gatehouse " GATEHOUSE_VERSION ", a gateway for the Model Context Protocol.\n"
 		"Point an MCP client at %s (Streamable HTTP), or look around with curl:\n\n"
@@ -69,11 +77,24 @@ bool page_exists(struct span path)
 	return find(path) < sizeof(pages) / sizeof(*pages);
 }
 
+/* A Unix socket has no host of its own: what a client wrote there is of no use to others. */
+static void place_of(const struct door *door, const struct http_conn *conn,
+	const struct http1_head *head, struct place *ret)
+{
+	bool local = strncmp(door->url, "unix:", 5) == 0;
+
+	*ret = (struct place){.host = local ? SPAN_NONE : head->host};
+	if (trust_has(&door->gateway->trust, http_conn_peer(conn)))
+		ret->https = forwarded_host(head, &ret->host);
+}
+
 void page_answer(struct door *door, struct http_conn *conn, const struct http1_head *head)
 {
 	size_t i = find(head->path);
 	struct answer_headers headers = {.n = 0};
+	char request_id[REQUEST_ID_MAX];
 	struct err err = {0};
+	struct place place;
 	struct buf body;
 	unsigned status;
 
@@ -83,9 +104,12 @@ void page_answer(struct door *door, struct http_conn *conn, const struct http1_h
 		return;
 	}
 	buf_init(&body, PAGE_MAX);
-	status = pages[i].write(door, head->host, &body);
+	place_of(door, conn, head, &place);
+	status = pages[i].write(door, &place, &body);
 	answer_headers_add(&headers, "Content-Type", span_str(pages[i].type));
 	answer_headers_add(&headers, "Cache-Control", SPAN_LIT("no-store"));
+	request_id_make(door->gateway, request_id);
+	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	http_conn_respond(conn, status, headers.list, headers.n, buf_span(&body));
 	buf_free(&body);
 }

@@ -162,7 +162,8 @@ static void enter(struct route *route, struct exchange *exchange)
 		hand_over(route, exchange);
 		return;
 	}
-	exchange->wait_until_ms = clock_ms() + ROUTE_WAIT_MS;
+	exchange->waiting_us = clock_us();
+	exchange->wait_until_ms = exchange->waiting_us / 1000 + ROUTE_WAIT_MS;
 	DL_APPEND(route->waiting, exchange);
 }
 

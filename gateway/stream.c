@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "exchange.h"
 #include "gateway.h"
+#include "payloads.h"
 #include "route.h"
 
 #include <utlist.h>
@@ -41,6 +42,7 @@ int stream_begin(struct exchange *exchange, unsigned status, struct span session
 	answer_headers_add(&headers, "Mcp-Session-Id", session);
 	answer_headers_add(
 		&headers, "X-Request-Id", span_of(exchange->request_id, REQUEST_ID_MAX - 1));
+	answer_headers_timing(&headers, exchange, UINT64_MAX);
 	answer_headers_cors(&headers, exchange->facts.origin);
 	r = http_conn_begin(exchange->conn, status, headers.list, headers.n, HTTP_STREAM_SSE, 0);
 	if (r < 0)
@@ -107,6 +109,7 @@ int stream_write(struct exchange *exchange, struct span bytes)
 	if (!bytes.len)
 		return 0;
 	touch(exchange);
+	payloads_event(exchange->payloads, bytes, exchange->between_events);
 	exchange->between_events = ends_event(bytes);
 	if (exchange->queue.len == 0)
 		bytes = pass_on(exchange, bytes);

@@ -144,6 +144,9 @@ struct mcp_headers {
  * modern, else legacy. headers may be NULL (stdio).
  */
 enum mcp_era mcp_request_era(const struct jsonrpc *msg, const struct mcp_headers *headers);
+/* The same for who has looked up params._meta (SPAN_NONE: there is none). */
+enum mcp_era mcp_era_of(
+	const struct jsonrpc *msg, struct span meta, const struct mcp_headers *headers);
 
 /* What a modern request says about itself. Spans are raw JSON values in the body; SPAN_NONE where
  * absent. */

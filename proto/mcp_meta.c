@@ -20,7 +20,13 @@ static struct span shown(struct span text)
 
 enum mcp_era mcp_request_era(const struct jsonrpc *msg, const struct mcp_headers *headers)
 {
-	if (json_path(msg->params, "_meta", MCP_META_PROTOCOL_VERSION, NULL).len)
+	return mcp_era_of(msg, json_object_get(msg->params, SPAN_LIT("_meta")), headers);
+}
+
+enum mcp_era mcp_era_of(
+	const struct jsonrpc *msg, struct span meta, const struct mcp_headers *headers)
+{
+	if (json_object_get(meta, SPAN_LIT(MCP_META_PROTOCOL_VERSION)).len)
 		return MCP_MODERN;
 	if (span_is(msg->method, "initialize"))
 		return MCP_LEGACY;

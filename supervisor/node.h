@@ -72,6 +72,7 @@ struct node {
 	enum log_level log_level; /* of all processes */
 	struct event *heartbeat;
 	struct event *loans;
+	int counters[NODE_LISTENERS_MAX]; /* by slot: memory in which its gateway counts; 0: none yet */
 	uint64_t lent[NODE_LISTENERS_MAX]; /* by slot: the gateway that serves it for another, or 0 */
 	struct server_retry *retries;
 	struct event *signals[5];

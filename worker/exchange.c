@@ -1,4 +1,5 @@
 #include "exchange.h"
+#include "clock.h"
 #include "request.h"
 #include "worker.h"
 
@@ -32,7 +33,8 @@ struct exchange *exchange_new(
 	exchange->verb = (enum exchange_verb)fields->verb;
 	exchange->accept = (unsigned)fields->accept;
 	exchange->credit = LIMIT_STREAM_WINDOW;
-	exchange->began_ms = worker_now(worker);
+	exchange->began_us = clock_us();
+	exchange->began_ms = exchange->began_us / 1000;
 	exchange->era = worker->session.era;
 	exchange->status = 200;
 	exchange->mcp_params = fields->mcp_params;
@@ -171,6 +173,8 @@ static int send_answer(struct exchange *exchange, struct span body)
 		.upstream_us = outcome->upstream_us,
 		.version = span_str(mcp_version_name(client->version)),
 		.client = span_str(client->client_name),
+		.queue_us = outcome->queue_us,
+		.worker_us = outcome->worker_us,
 	};
 
 	if (!exchange->gateway)
@@ -274,6 +278,8 @@ static void send_end(struct exchange *exchange)
 		.upstream_us = outcome->upstream_us,
 		.version = span_str(mcp_version_name(client->version)),
 		.client = span_str(client->client_name),
+		.queue_us = outcome->queue_us,
+		.worker_us = outcome->worker_us,
 	};
 
 	if (exchange->gateway && link_post(exchange->gateway, MSG_EXCHANGE_END, exchange->number,

@@ -33,7 +33,7 @@ struct outcome {
 	char tool[LIMIT_TOOL_NAME + 1];
 	int code;          /* 0, or the magnitude of the JSON-RPC error code */
 	unsigned executed; /* 0 no, 1 yes, 2 unknown */
-	uint64_t upstream_us;
+	uint64_t upstream_us, queue_us, worker_us; /* as in messages.def */
 };
 
 struct exchange {
@@ -61,6 +61,7 @@ struct exchange {
 	char traceparent[LIMIT_TRACEPARENT + 1];
 	bool opens_session; /* its answer carries Mcp-Session-Id */
 	bool whole; /* no event stream before it is answered: its head depends on the answer */
+	uint64_t began_us;
 	uint64_t began_ms;
 	struct outcome outcome;
 };

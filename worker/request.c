@@ -212,6 +212,7 @@ void request_reply(struct request *request, const struct reply *reply)
 {
 	if (request->exchange) {
 		request->exchange->outcome.upstream_us += reply->upstream_us;
+		request->exchange->outcome.queue_us += reply->queue_us;
 		request->exchange->outcome.executed = reply->executed;
 	}
 	if (request->cancelled) {

@@ -22,7 +22,7 @@ struct reply {
 	struct span payload;
 	struct err err;
 	unsigned executed; /* 0 no, 1 yes, 2 unknown */
-	uint64_t upstream_us;
+	uint64_t upstream_us, queue_us;
 };
 
 /* Instead of answering the client with it. The request is freed afterwards unless the callee sent

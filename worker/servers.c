@@ -71,8 +71,8 @@ static void fail(struct request *request, enum err_code code, const char *text, 
 
 static void send_call(struct server *server, struct request *request)
 {
-	const struct exchange *exchange = request->exchange;
-	uint64_t now = worker_now(server->worker);
+	struct exchange *exchange = request->exchange;
+	uint64_t now_us = clock_us(), now = now_us / 1000;
 	struct msg_call fields = {
 		.method = mcp_method_info(request->method)->name,
 		.name = request->name,
@@ -92,6 +92,8 @@ static void send_call(struct server *server, struct request *request)
 		return;
 	}
 	/* what a link that has just closed had is looked after when it says so */
+	if (exchange && !exchange->outcome.worker_us)
+		exchange->outcome.worker_us = now_us - exchange->began_us;
 	request->waiting = false;
 	request->call = call;
 	request->tries++;
@@ -390,6 +392,7 @@ static void on_done(struct link *link, const struct message *msg, void *arg)
 		.payload = msg->payload,
 		.executed = (unsigned)done->executed,
 		.upstream_us = done->upstream_us,
+		.queue_us = done->queue_us,
 	};
 
 	if (!request)

@@ -9,6 +9,8 @@
 
 /* Until the worker has CALL_FORWARDED in writing, a call waits for so long and tries again. */
 #define HELD_MS 2
+/* A traceparent with the members around it. */
+#define LIMIT_TRACE_TEXT 128u
 
 struct call *call_find(struct instance *instance, uint64_t id)
 {
@@ -85,8 +87,11 @@ void call_finish(struct call *call, struct outcome *outcome)
 	unlist(call);
 	if (call->sent) {
 		outcome->upstream_us = clock_us() - call->sent_us;
-		metrics_operation(&instance->up->metrics, call->method, outcome->upstream_us);
+		metrics_call(instance, call, outcome);
+	} else if (call->waits_us) {
+		call->queue_us += clock_us() - call->waits_us;
 	}
+	outcome->queue_us = call->queue_us;
 	instance_touch(instance);
 	if (client) {
 		HASH_DELETE(by_stream, client->calls, call);
@@ -158,17 +163,47 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 
 /* --- sending --------------------------------------------------------------------------------- */
 
+/*
+ * What puts the trace context of the client's HTTP header into params._meta, from where servers behind
+ * any transport take it. False: there is none, or params has its own, which stays.
+ */
+static bool edit_trace(const struct call *call, struct span params, char *text, size_t size,
+	struct json_edit *edit)
+{
+	struct span meta;
+
+	if (!call->traceparent[0] || json_type(params) != JSON_OBJECT)
+		return false;
+	meta = json_object_get(params, SPAN_LIT("_meta"));
+	if (meta.len && (json_type(meta) != JSON_OBJECT ||
+				json_object_get(meta, SPAN_LIT("traceparent")).len))
+		return false;
+	snprintf(text, size, meta.len ? "\"traceparent\":\"%s\"" : "\"_meta\":{\"traceparent\":\"%s\"}",
+		call->traceparent);
+	*edit = json_edit_prepend(meta.len ? meta : params, span_str(text));
+	return true;
+}
+
 /* The request as one JSON object; its progress token becomes our id. */
 static int write_request(const struct call *call, uint64_t id, struct span params, struct buf *out)
 {
-	char digits[24];
-	struct json_edit edit = {
-		.with = {digits, (size_t)snprintf(digits, sizeof(digits), "%" PRIu64, id)}};
-	struct span name = span_str(call->name);
+	char digits[24], trace[LIMIT_TRACE_TEXT];
+	struct json_edit edits[2];
+	struct span name = span_str(call->name), token = SPAN_NONE;
+	size_t n = 0;
 	int r;
 
-	edit.at = call->progress ? mcp_progress_token(params) : SPAN_NONE;
-	if (!edit.at.len)
+	if (call->traceparent[0] && params.len == 0)
+		params = SPAN_LIT("{}");
+	if (edit_trace(call, params, trace, sizeof(trace), &edits[0]))
+		n = 1;
+	if (call->progress)
+		token = mcp_progress_token(params);
+	if (token.len)
+		edits[n++] = (struct json_edit){.at = token,
+			.with = {digits,
+				(size_t)snprintf(digits, sizeof(digits), "%" PRIu64, id)}};
+	if (n == 0)
 		return jsonrpc_write_request(out, id, name, params);
 	r = jsonrpc_write_request(out, id, name, SPAN_NONE);
 	if (r < 0)
@@ -176,7 +211,7 @@ static int write_request(const struct call *call, uint64_t id, struct span param
 	out->len--; /* the brace that ends the object comes after params */
 	r = buf_append_str(out, ",\"params\":");
 	if (r == 0)
-		r = json_splice(params, &edit, 1, out);
+		r = json_splice(params, edits, n, out);
 	return r == 0 ? buf_append_char(out, '}') : r;
 }
 
@@ -202,6 +237,9 @@ static int send_now(struct call *call, struct span params)
 	call->id = id;
 	call->sent = true;
 	call->sent_us = clock_us();
+	if (call->waits_us)
+		call->queue_us += call->sent_us - call->waits_us;
+	call->waits_us = 0;
 	HASH_ADD(hh, instance->calls, id, sizeof(call->id), call);
 	instance->n_calls++;
 	return 0;
@@ -222,6 +260,8 @@ static int keep_params(struct call *call, struct span params)
 
 static void wait_in_line(struct call *call)
 {
+	if (!call->waits_us)
+		call->waits_us = clock_us();
 	DL_APPEND(call->instance->waiting, call);
 	call->instance->n_waiting++;
 }

@@ -199,6 +199,7 @@ static void tell_done(struct client *client, uint32_t stream, const struct outco
 		.kind = outcome->kind,
 		.executed = outcome->executed,
 		.upstream_us = outcome->upstream_us,
+		.queue_us = outcome->queue_us,
 	};
 	int r;
 
@@ -321,6 +322,7 @@ static struct call *make_call(
 		return NULL;
 	call->method = mcp_method_find(fields->method);
 	call->name = strndup(fields->method.p ? fields->method.p : "", fields->method.len);
+	call->tool = operations_tool(client->up->metrics.operations, fields->name);
 	call->safe = fields->safe;
 	call->progress = fields->progress;
 	call->task = call->method == MCP_TOOLS_CALL &&

@@ -54,6 +54,7 @@ static int take_config(struct upstream *up, struct span json, struct err *err)
 		return err_set(
 			err, ERR_CONFIG, "no server '%s' is configured", process_name(up->process));
 	}
+	operations_set_max_tools(up->metrics.operations, (unsigned)config->metrics_max_tools);
 	config_free(up->config);
 	up->config = config;
 	up->server = server;
@@ -86,6 +87,8 @@ static int before_jail(struct process *process, struct span config, struct err *
 	process_set_user(process, up);
 	/* an answer to the server may be as long as a client's message */
 	buf_init(&up->scratch, 80u * 1024u * 1024u);
+	if (metrics_init(&up->metrics) < 0)
+		return err_set(err, ERR_NO_MEMORY, "no memory for metrics");
 	r = take_config(up, config, err);
 	if (r == 0 && up->server->type == CONFIG_TYPE_STDIO)
 		process_set_sandbox(process, SANDBOX_UPSTREAM_STDIO);
@@ -192,6 +195,7 @@ static void cleanup(struct process *process)
 	link_free(up->admin);
 	reporter_free(up);
 	logs_free(&up->logs);
+	metrics_free(&up->metrics);
 	buf_free(&up->scratch);
 	if (up->stop_timer)
 		event_free(up->stop_timer);

@@ -1,13 +1,12 @@
 #include "metrics.h"
 #include "call.h"
 #include "instance.h"
+#include "log.h"
+#include "transport.h"
 #include "upstream.h"
 
 #include <stdio.h>
-
-/* OpenTelemetry's boundaries for mcp.client.operation.duration, in microseconds. */
-static const uint64_t bounds_us[METRICS_BUCKETS] = {10000, 20000, 50000, 100000, 200000, 500000,
-	1000000, 2000000, 5000000, 10000000, 30000000, 60000000, 120000000, 300000000};
+#include <stdlib.h>
 
 static const char *const reason_names[RESTART_REASON_MAX] = {
 #define X(name, text) [name] = text,
@@ -15,16 +14,38 @@ static const char *const reason_names[RESTART_REASON_MAX] = {
 #undef X
 };
 
-void metrics_operation(struct metrics *metrics, enum mcp_method method, uint64_t us)
+int metrics_init(struct metrics *metrics)
 {
-	struct metrics_histogram *h = &metrics->operations[method];
-	unsigned i = 0;
+	metrics->memory = calloc(1, operations_size());
+	metrics->operations = metrics->memory ? operations_new(metrics->memory) : NULL;
+	return metrics->operations ? 0 : -ERR_NO_MEMORY;
+}
 
-	while (i < METRICS_BUCKETS && us > bounds_us[i])
-		i++;
-	h->buckets[i]++;
-	h->count++;
-	h->sum_us += us;
+void metrics_free(struct metrics *metrics)
+{
+	operations_free(metrics->operations);
+	free(metrics->memory);
+}
+
+/* What was the server's error has its code; what failed here, that which the client is told. */
+static int code_of(const struct outcome *outcome)
+{
+	int64_t code = 0;
+	struct span message, data;
+
+	if (outcome->kind == 2)
+		return err_rpc_code(outcome->err.code);
+	if (outcome->kind == 1)
+		jsonrpc_error_get(outcome->payload, &code, &message, &data);
+	return (int)code;
+}
+
+void metrics_call(
+	const struct instance *instance, const struct call *call, const struct outcome *outcome)
+{
+	operations_observe(instance->up->metrics.operations, call->method,
+		call->tool ? call->tool : "", span_str(mcp_version_name(instance->version)),
+		code_of(outcome), outcome->upstream_us);
 }
 
 uint64_t metrics_restarts(const struct metrics *metrics)
@@ -36,21 +57,10 @@ uint64_t metrics_restarts(const struct metrics *metrics)
 	return sum;
 }
 
-static void write_histogram(const struct metrics_histogram *h, const char *labels, struct buf *out)
+/* network.transport of OpenTelemetry. */
+static const char *transport_label(const struct upstream *up)
 {
-	uint64_t cumulative = 0;
-
-	for (unsigned i = 0; i < METRICS_BUCKETS; i++) {
-		cumulative += h->buckets[i];
-		buf_printf(out, "mcp_client_operation_duration_seconds_bucket{%s,le=\"%g\"} %llu\n",
-			labels, (double)bounds_us[i] / 1e6, (unsigned long long)cumulative);
-	}
-	buf_printf(out,
-		"mcp_client_operation_duration_seconds_bucket{%s,le=\"+Inf\"} %llu\n"
-		"mcp_client_operation_duration_seconds_sum{%s} %.6f\n"
-		"mcp_client_operation_duration_seconds_count{%s} %llu\n",
-		labels, (unsigned long long)h->count, labels, (double)h->sum_us / 1e6, labels,
-		(unsigned long long)h->count);
+	return up->ops && up->ops->has_child ? "pipe" : "tcp";
 }
 
 int metrics_write(const struct upstream *up, struct buf *out)
@@ -64,21 +74,19 @@ int metrics_write(const struct upstream *up, struct buf *out)
 		"gatehouse_server_children{server=\"%s\"} %u\n"
 		"gatehouse_server_stdout_invalid_lines_total{server=\"%s\"} %llu\n"
 		"gatehouse_requests_in_flight{server=\"%s\"} %u\n"
-		"gatehouse_server_queue_length{server=\"%s\"} %u\n",
+		"gatehouse_server_queue_length{server=\"%s\"} %u\n"
+		"gatehouse_notes_dropped_total{server=\"%s\"} %llu\n"
+		"gatehouse_log_dropped_total{role=\"upstream\",server=\"%s\"} %llu\n",
 		server, up->children, server, (unsigned long long)up->metrics.invalid_lines, server,
-		in_flight, server, queued);
+		in_flight, server, queued, server, (unsigned long long)up->metrics.dropped_notes,
+		server, (unsigned long long)log_dropped());
 	for (int i = 0; i < RESTART_REASON_MAX; i++)
 		buf_printf(out,
 			"gatehouse_server_restarts_total{server=\"%s\",reason=\"%s\"} %llu\n",
 			server, reason_names[i], (unsigned long long)up->metrics.restarts[i]);
-	for (int method = 0; method < MCP_METHOD_MAX; method++) {
-		struct span name = mcp_method_info((enum mcp_method)method)->name;
-
-		if (up->metrics.operations[method].count == 0)
-			continue;
-		snprintf(labels, sizeof(labels), "server=\"%s\",mcp_method_name=\"%.*s\"", server,
-			name.len ? (int)name.len : 6, name.len ? name.p : "_other");
-		write_histogram(&up->metrics.operations[method], labels, out);
-	}
+	snprintf(labels, sizeof(labels), "server=\"%s\",network_transport=\"%s\"", server,
+		transport_label(up));
+	operations_write(up->metrics.operations, "mcp_client_operation_duration_seconds",
+		span_str(labels), out);
 	return buf_append(out, "", 0);
 }

@@ -3,8 +3,11 @@
 #define GATEHOUSE_UPSTREAM_METRICS_H
 
 #include "buf.h"
-#include "mcp.h"
+#include "operations.h"
 
+struct call;
+struct instance;
+struct outcome;
 struct upstream;
 
 /* Why a conversation ended that should not have. */
@@ -22,22 +25,20 @@ enum restart_reason {
 		RESTART_REASON_MAX,
 };
 
-#define METRICS_BUCKETS 14u
-
-struct metrics_histogram {
-	uint64_t buckets[METRICS_BUCKETS + 1];
-	uint64_t count;
-	uint64_t sum_us;
-};
-
 struct metrics {
 	uint64_t restarts[RESTART_REASON_MAX];
 	uint64_t invalid_lines;
 	uint64_t dropped_notes;
-	struct metrics_histogram operations[MCP_METHOD_MAX];
+	struct operations *operations;
+	void *memory; /* of these */
 };
 
-void metrics_operation(struct metrics *metrics, enum mcp_method method, uint64_t us);
+/* 0 or -ERR_NO_MEMORY. */
+int metrics_init(struct metrics *metrics);
+void metrics_free(struct metrics *metrics);
+/* A call that was sent has ended. */
+void metrics_call(
+	const struct instance *instance, const struct call *call, const struct outcome *outcome);
 uint64_t metrics_restarts(const struct metrics *metrics);
 /* Sample lines. 0 or the buffer's error. */
 int metrics_write(const struct upstream *up, struct buf *out);
