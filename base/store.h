@@ -20,6 +20,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "histogram.h"
 #include "span.h"
 
 #include <stdbool.h>
@@ -90,7 +91,7 @@ struct store_stats {
 	uint64_t used_bytes; /* up to the last page ever used; freed pages inside are not subtracted
 			      */
 	uint64_t commits;
-	uint64_t commit_us; /* duration of the last commit, or of the last sync for PERIODIC */
+	struct histogram commit; /* durations of commits, or of syncs for PERIODIC */
 	uint32_t readers;   /* slots in use or not yet cleared */
 	uint32_t grown;     /* times the map grew in this process */
 };

@@ -14,7 +14,7 @@
 /* Label sets of one metric; what comes beyond them is counted with server _other. */
 #define REQUESTS_MAX 4096u
 
-/* Where the time of a request goes that is not the server's own. */
+/* Where the time of a request goes that is not the server's own (metrics.def). */
 enum stage { STAGE_TOTAL, STAGE_GATEWAY, STAGE_WORKER, STAGE_QUEUE, STAGE_MAX };
 
 static const char *const stage_names[STAGE_MAX] = {"total", "gateway", "worker", "queue"};

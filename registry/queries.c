@@ -147,6 +147,8 @@ static void write_metrics(struct registry *registry, struct buf *out)
 			buf_printf(out, "gatehouse_server_up{server=\"%.*s\"} %d\n",
 				SPAN_ARG(row.name), row.state == SERVER_UP);
 	}
+	buf_printf(out, "gatehouse_log_dropped_total{role=\"registry\"} %llu\n",
+		(unsigned long long)log_dropped());
 	records_write_metrics(registry->records, out);
 }
 

@@ -242,6 +242,6 @@ void records_write_metrics(struct records *records, struct buf *out)
 		(unsigned long long)stats.used_bytes);
 	buf_printf(out, "gatehouse_lmdb_map_bytes{env=\"registry\"} %llu\n",
 		(unsigned long long)stats.map_bytes);
-	buf_printf(out, "gatehouse_lmdb_commit_seconds{env=\"registry\"} %.6f\n",
-		(double)stats.commit_us / 1e6);
+	histogram_write(&stats.commit, histogram_overhead, "gatehouse_lmdb_commit_seconds",
+		SPAN_LIT("env=\"registry\""), out);
 }

@@ -90,7 +90,8 @@ struct lease *lease_new(struct manager *manager, struct span session, struct spa
 	lease->era = era;
 	lease->epoch = epoch;
 	lease->opened_s = clock_wall_s();
-	lease->since_ms = clock_ms();
+	lease->needy_us = clock_us();
+	lease->since_ms = lease->needy_us / 1000;
 	if (era == MCP_MODERN && share(manager, lease) < 0) {
 		free(lease);
 		return NULL;
@@ -132,6 +133,8 @@ void lease_set_state(struct manager *manager, struct lease *lease, enum lease_st
 	leave_list(manager, lease);
 	lease->state = state;
 	lease->since_ms = clock_ms();
+	if (state == LEASE_NEEDY)
+		lease->needy_us = clock_us();
 	list = list_of(manager, lease);
 	if (list)
 		DL_APPEND(*list, lease);
@@ -267,6 +270,7 @@ void lease_refuse(struct manager *manager, struct lease *lease, int code, const 
 void lease_taken(struct manager *manager, struct lease *lease)
 {
 	lease_set_state(manager, lease, LEASE_LIVE);
+	histogram_observe(&manager->wake, histogram_overhead, clock_us() - lease->needy_us);
 	lease->offers = 0;
 	/* who wanted to open it has gone, and nobody else knows its name */
 	if (lease->fresh && !lease->waiters)

@@ -15,6 +15,7 @@
 #include "bounds.h"
 #include "config.h"
 #include "event_log.h"
+#include "histogram.h"
 #include "ids.h"
 #include "mcp.h"
 #include "process.h"
@@ -85,6 +86,7 @@ struct lease {
 	uint64_t epoch;
 	int64_t opened_s; /* wall clock */
 	uint64_t since_ms;
+	uint64_t needy_us;     /* since when it has no worker */
 	struct worker *worker; /* OFFERED, LIVE */
 	unsigned offers;       /* workers that died of it */
 	bool fresh;            /* no record yet: a session that is just being opened */
@@ -144,6 +146,7 @@ struct manager {
 	bool sweeping;
 	char sweep_from[LIMIT_SESSION_ID + 1];
 	uint64_t opened, woken, closed;
+	struct histogram wake; /* from needy to taken */
 };
 
 struct manager *manager_of(const struct process *process);

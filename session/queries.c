@@ -127,6 +127,10 @@ static void write_metrics(struct manager *manager, struct buf *out)
 	buf_printf(out, "gatehouse_sessions{era=\"legacy\",state=\"idle\"} %llu\n",
 		(unsigned long long)(all > live ? all - live : 0));
 	buf_printf(out, "gatehouse_sessions{era=\"modern\",state=\"live\"} %u\n", sessionless);
+	histogram_write(&manager->wake, histogram_overhead, "gatehouse_worker_wake_seconds",
+		SPAN_NONE, out);
+	buf_printf(out, "gatehouse_log_dropped_total{role=\"sessions\"} %llu\n",
+		(unsigned long long)log_dropped());
 	records_write_metrics(manager->records, out);
 }
 

@@ -3,6 +3,7 @@
 #include "records_internal.h"
 
 #include <endian.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* --- encoding ------------------------------------------------------------------------------- */
@@ -454,13 +455,15 @@ void records_write_metrics(struct records *records, struct buf *out)
 
 	for (int i = 0; i < 2; i++) {
 		struct store_stats stats;
+		char label[32];
 
 		store_get_stats(stores[i], &stats);
 		buf_printf(out, "gatehouse_lmdb_used_bytes{env=\"%s\"} %llu\n", names[i],
 			(unsigned long long)stats.used_bytes);
 		buf_printf(out, "gatehouse_lmdb_map_bytes{env=\"%s\"} %llu\n", names[i],
 			(unsigned long long)stats.map_bytes);
-		buf_printf(out, "gatehouse_lmdb_commit_seconds{env=\"%s\"} %.6f\n", names[i],
-			(double)stats.commit_us / 1e6);
+		snprintf(label, sizeof(label), "env=\"%s\"", names[i]);
+		histogram_write(&stats.commit, histogram_overhead, "gatehouse_lmdb_commit_seconds",
+			span_str(label), out);
 	}
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -146,21 +147,39 @@ static void hear_out(struct child *child)
 		link_drain(child->link);
 }
 
+/* As waitid, which in glibc has no room for what the kernel tells of the time used. */
+static int reap(int pidfd, siginfo_t *ret_info, struct rusage *ret_usage)
+{
+	return (int)syscall(
+		SYS_waitid, P_PIDFD, pidfd, ret_info, WEXITED | WNOHANG, ret_usage);
+}
+
+static unsigned long long ticks_of(const struct timeval *tv)
+{
+	unsigned long long us = (unsigned long long)tv->tv_sec * 1000000 + (unsigned long long)tv->tv_usec;
+
+	return us * (unsigned long long)sysconf(_SC_CLK_TCK) / 1000000;
+}
+
 static void on_died(evutil_socket_t fd, short what, void *arg)
 {
 	struct child *child = arg;
 	siginfo_t info = {0};
+	struct rusage usage = {0};
 
 	(void)what;
 	/* ECHILD: it is reaped already, by nobody we know; without a pid it has not exited after
 	 * all */
-	if (waitid(P_PIDFD, (id_t)fd, &info, WEXITED | WNOHANG) < 0) {
+	if (reap(fd, &info, &usage) < 0) {
 		if (errno != ECHILD)
 			return;
 	} else if (info.si_pid == 0) {
 		return;
 	}
 	event_del(child->died);
+	/* a keeper's is that of its server, too */
+	if (child->role != ROLE_KEEPER)
+		child->cpu_ticks = ticks_of(&usage.ru_utime) + ticks_of(&usage.ru_stime);
 	hear_out(child);
 	child->all->ops->exited(child, info.si_code ? info.si_code : CLD_KILLED,
 		info.si_pid ? info.si_status : SIGKILL, child->all->arg);

@@ -46,6 +46,8 @@ struct child {
 	pid_t server_pid;   /* a keeper: its server's */
 	uint32_t stop_ms;   /* how long it may take to stop; told to it */
 	unsigned unanswered; /* PINGs in a row */
+	uint64_t pinged_us;  /* when the first of these was sent */
+	uint64_t lag_us;     /* how long the last answer took */
 	uint64_t catalogue; /* the newest it was sent: node.catalogues then; 0: none */
 	char *reason;       /* what it said before it left (EXIT_REASON); NULL: nothing */
 	uint64_t measured_ms; /* when these were read from /proc; 0: never */

@@ -233,12 +233,32 @@ static void write_status(struct node *node, struct buf *out)
 	buf_append_str(out, "]}");
 }
 
+/* One that has yet to answer counts with what it owes already. */
+static uint64_t child_lag_us(const struct child *child)
+{
+	uint64_t owed = child->unanswered ? clock_us() - child->pinged_us : 0;
+
+	return owed > child->lag_us ? owed : child->lag_us;
+}
+
+static void write_tally(
+	const struct node_tally *tally, const char *role, uint64_t lag_us, struct buf *out)
+{
+	buf_printf(out,
+		"gatehouse_process_restarts_total{role=\"%s\",reason=\"signal\"} %llu\n"
+		"gatehouse_process_restarts_total{role=\"%s\",reason=\"exit\"} %llu\n"
+		"gatehouse_event_loop_lag_seconds{role=\"%s\"} %.6f\n",
+		role, (unsigned long long)tally->killed, role, (unsigned long long)tally->failed,
+		role, (double)lag_us / 1e6);
+}
+
 /* Samples of the processes, summed by role; the admin process adds the rest of Prometheus' form. */
 static void write_metrics(struct node *node, struct buf *out)
 {
 	unsigned count[ROLE_MAX] = {[ROLE_ROOT] = 1};
 	long long rss[ROLE_MAX] = {0};
 	unsigned long long ticks[ROLE_MAX] = {0};
+	uint64_t lag_us[ROLE_MAX] = {0};
 	unsigned measures = MEASURE_AT_ONCE;
 	struct child *child;
 
@@ -250,6 +270,8 @@ static void write_metrics(struct node *node, struct buf *out)
 		count[child->role]++;
 		rss[child->role] += child->rss_bytes;
 		ticks[child->role] += child->cpu_ticks;
+		if (child_lag_us(child) > lag_us[child->role])
+			lag_us[child->role] = child_lag_us(child);
 	}
 	for (int role = 0; role < ROLE_MAX; role++) {
 		const char *name = role_name((enum role)role);
@@ -258,9 +280,16 @@ static void write_metrics(struct node *node, struct buf *out)
 		buf_printf(out, "gatehouse_process_resident_memory_bytes{role=\"%s\"} %lld\n", name,
 			rss[role]);
 		buf_printf(out, "gatehouse_process_cpu_seconds_total{role=\"%s\"} %.2f\n", name,
-			(double)ticks[role] / (double)sysconf(_SC_CLK_TCK));
+			(double)(ticks[role] + node->tally[role].cpu_ticks) /
+				(double)sysconf(_SC_CLK_TCK));
+		write_tally(&node->tally[role], name, lag_us[role], out);
 	}
-	buf_printf(out, "gatehouse_config_generation %llu\n", (unsigned long long)node->generation);
+	buf_printf(out,
+		"gatehouse_config_generation %llu\n"
+		"gatehouse_config_last_reload_successful %d\n"
+		"gatehouse_log_dropped_total{role=\"root\"} %llu\n",
+		(unsigned long long)node->generation, !node->reload_failed,
+		(unsigned long long)log_dropped());
 }
 
 static const struct {

@@ -2,6 +2,7 @@
  * A process that hangs is as bad as one that died, and nobody's exit tells. Singletons, gateways
  * and upstream workers must answer a PING; session workers are too many to be woken for it.
  */
+#include "clock.h"
 #include "node.h"
 
 /* PINGs without an answer; counted, not timed,
@@ -17,7 +18,8 @@ static void beat(struct child *child)
 		node_child_stuck(child, "it does not answer");
 		return;
 	}
-	child->unanswered++;
+	if (child->unanswered++ == 0)
+		child->pinged_us = clock_us();
 	link_post(child->link, MSG_PING, 0, NULL);
 }
 

@@ -34,6 +34,12 @@ struct node_listener {
 
 struct server_retry;
 
+/* What is known of the processes of a role that are gone. */
+struct node_tally {
+	unsigned long long cpu_ticks;
+	uint64_t killed, failed; /* ended by a signal, or with an exit status, untold */
+};
+
 #define NODE_LISTEN_OPTIONS_MAX 16
 
 /* The command line; it wins over the configuration, also over one that is reloaded. */
@@ -71,6 +77,8 @@ struct node {
 	uint64_t view_generation; /* 0: none yet */
 	enum log_level log_level; /* of all processes */
 	struct event *heartbeat;
+	struct node_tally tally[ROLE_MAX];
+	bool reload_failed; /* the last one */
 	struct event *loans;
 	int counters[NODE_LISTENERS_MAX]; /* by slot: memory in which its gateway counts; 0: none yet */
 	uint64_t lent[NODE_LISTENERS_MAX]; /* by slot: the gateway that serves it for another, or 0 */

@@ -98,6 +98,8 @@ int node_reload(struct node *node, bool dry, struct buf *out, struct err *err)
 		return err_set(
 			err, ERR_CONFIG, "this node was started without a configuration file");
 	r = load(node, &fresh, out, err);
+	if (!dry)
+		node->reload_failed = r < 0;
 	if (r < 0)
 		return r;
 	r = config_diff(old, fresh, &diff);

@@ -5,6 +5,7 @@
 #include "node.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -389,6 +390,8 @@ static void on_pong(struct link *link, const struct message *msg, void *arg)
 
 	(void)link;
 	(void)msg;
+	if (child->unanswered)
+		child->lag_us = clock_us() - child->pinged_us;
 	child->unanswered = 0;
 }
 
@@ -456,6 +459,20 @@ static void tell_exit(struct node *node, const struct child *gone, const char *r
 	}
 }
 
+/* Whoever was told to stop, or has done its work, is no loss. */
+static void count_exit(struct node *node, const struct child *gone, int code, int status)
+{
+	struct node_tally *tally = &node->tally[gone->role];
+
+	tally->cpu_ticks += gone->cpu_ticks;
+	if (gone->state == CHILD_STOPPING || node->stopping)
+		return;
+	if (code != CLD_EXITED)
+		tally->killed++;
+	else if (status != 0)
+		tally->failed++;
+}
+
 static void on_child_exited(struct child *child, int code, int status, void *arg)
 {
 	struct node *node = arg;
@@ -469,6 +486,7 @@ static void on_child_exited(struct child *child, int code, int status, void *arg
 	child_note_violation(child, code, status);
 	if (child->role == ROLE_GATEWAY)
 		node_check_loans(node);
+	count_exit(node, child, code, status);
 	tell_exit(node, child, reason);
 	node_release_dependants(node, child);
 	tree_child_exited(node->tree, clock_ms(), child->instance, &exit_status);
