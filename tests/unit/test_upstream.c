@@ -700,8 +700,9 @@ START_TEST(test_logs)
 	assert_contains(world_query(&world, "logs"), "\"text\":\"a \\\"word\\\" to the wise\"}");
 	assert_contains(world_query(&world, "status"), "\"state\":\"up\"");
 	assert_contains(world_query(&world, "metrics"),
-		"mcp_client_operation_duration_seconds_count{server=\"s\","
-		"mcp_method_name=\"tools/call\"} 1\n");
+		"mcp_client_operation_duration_seconds_count{mcp_method_name=\"tools/call\","
+		"gen_ai_tool_name=\"stderr\",mcp_protocol_version=\"2025-11-25\",error_type=\"\","
+		"server=\"s\",network_transport=\"pipe\"} 1\n");
 	world_end(&world);
 }
 END_TEST

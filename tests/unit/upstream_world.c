@@ -477,13 +477,17 @@ struct world_call *world_call(struct world_session *session, const char *method,
 	unsigned timeout_ms, bool safe)
 {
 	struct world_call *call = &session->calls[session->n_calls++];
-	const struct msg_call fields = {
+	char name[64] = "";
+	struct msg_call fields = {
 		.method = span_str(method),
 		.timeout_ms = timeout_ms,
 		.safe = safe,
 		.progress = strstr(params, "progressToken") != NULL,
 	};
 
+	/* as a session worker tells the tool */
+	if (sscanf(params, "{\"name\":\"%63[^\"]", name) == 1)
+		fields.name = span_str(name);
 	ck_assert_uint_le(session->n_calls, WORLD_CALLS_MAX);
 	*call = (struct world_call){.stream = link_stream(session->link)};
 	ck_assert_int_eq(
