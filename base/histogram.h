@@ -12,7 +12,8 @@
 #define HISTOGRAM_BOUNDS 14
 
 struct histogram {
-	uint64_t count[HISTOGRAM_BOUNDS + 1]; /* of each bucket alone; the last: beyond all bounds */
+	/* of each bucket alone; the last: beyond all bounds */
+	uint64_t count[HISTOGRAM_BOUNDS + 1];
 	uint64_t sum_us;
 };
 

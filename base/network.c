@@ -105,9 +105,9 @@ int net_parse(struct span text, struct net_address *ret)
 	if (r == 0 && host.p != text.p && is_v4(&address))
 		r = -ERR_INVALID_ARGUMENT;
 	if (r == 0 && port.len)
-		r = port.p[0] == ':' ? parse_number(span_of(port.p + 1, port.len - 1), 65535,
-					       &number)
-				     : -ERR_INVALID_ARGUMENT;
+		r = port.p[0] == ':'
+			    ? parse_number(span_of(port.p + 1, port.len - 1), 65535, &number)
+			    : -ERR_INVALID_ARGUMENT;
 	if (r < 0)
 		return r;
 	address.port = (uint16_t)number;

@@ -511,8 +511,8 @@ int store_write(struct store *store, store_write_fn fn, void *arg, struct err *e
 	if (r == 0) {
 		store->stats.commits++;
 		if (store->config.durability != STORE_PERIODIC)
-			histogram_observe(&store->stats.commit, histogram_overhead,
-				clock_us() - began);
+			histogram_observe(
+				&store->stats.commit, histogram_overhead, clock_us() - began);
 	}
 	return r;
 }
@@ -526,8 +526,7 @@ int store_sync(struct store *store, struct err *err)
 		return r;
 	if (store->config.durability == STORE_PERIODIC && store->config.writer) {
 		r = store_state_checkpoint(store, err);
-		histogram_observe(
-			&store->stats.commit, histogram_overhead, clock_us() - began);
+		histogram_observe(&store->stats.commit, histogram_overhead, clock_us() - began);
 		return r;
 	}
 	rc = mdb_env_sync(store->env, 1);

@@ -208,8 +208,7 @@ static void begin_exchange(struct door *door, struct http_conn *conn,
 }
 
 /* A page of an allowed origin asks whether it may send its headers (Fetch, CORS preflight). */
-static void answer_preflight(
-	struct door *door, struct http_conn *conn, const struct facts *facts)
+static void answer_preflight(struct door *door, struct http_conn *conn, const struct facts *facts)
 {
 	struct answer_headers headers = {.n = 0};
 	char request_id[REQUEST_ID_MAX];

@@ -294,8 +294,7 @@ void answer_headers_timing(
 		exchange->answered_us = now_us;
 		n = snprintf(headers->timing, sizeof(headers->timing),
 			"gatehouse;dur=%" PRIu64 ".%03u, server;dur=%" PRIu64 ".%03u", own / 1000,
-			(unsigned)(own % 1000), upstream_us / 1000,
-			(unsigned)(upstream_us % 1000));
+			(unsigned)(own % 1000), upstream_us / 1000, (unsigned)(upstream_us % 1000));
 	}
 	answer_headers_add(headers, "Server-Timing", span_of(headers->timing, (size_t)n));
 }

@@ -56,16 +56,16 @@ struct exchange {
 			 them */
 	uint64_t bytes_out;
 	uint64_t began_us;
-	uint64_t waiting_us;  /* since when it waits for a worker; 0: it does not */
-	uint64_t waited_us;   /* for workers */
-	uint64_t gateway_us;  /* until it first left for a worker, without the waiting */
-	uint64_t answered_us; /* when the answer was there; 0: not yet */
+	uint64_t waiting_us;    /* since when it waits for a worker; 0: it does not */
+	uint64_t waited_us;     /* for workers */
+	uint64_t gateway_us;    /* until it first left for a worker, without the waiting */
+	uint64_t answered_us;   /* when the answer was there; 0: not yet */
 	uint64_t wait_until_ms; /* for a worker */
 	uint64_t wrote_ms;      /* last bytes of the event stream */
 	char request_id[REQUEST_ID_MAX];
 	char session_tag[9];         /* short hash of its session, for logs; or "" */
-	char remote[NET_TEXT_MAX];   /* the client behind trusted proxies, or "": the connection's */
-	struct payloads *payloads;   /* log.payloads; NULL: off */
+	char remote[NET_TEXT_MAX]; /* the client behind trusted proxies, or "": the connection's */
+	struct payloads *payloads; /* log.payloads; NULL: off */
 };
 
 /* How one ended: what the worker said with EXCHANGE_ANSWER or EXCHANGE_END,
@@ -121,7 +121,8 @@ struct answer_headers {
 	char timing[96];
 };
 /*
- * Server-Timing. upstream_us: the server's part of the time so far; UINT64_MAX: not known yet, as the
+ * Server-Timing. upstream_us: the server's part of the time so far; UINT64_MAX: not known yet, as
+ * the
  * answer begins before it is there.
  */
 void answer_headers_timing(

@@ -132,8 +132,8 @@ static bool same_host(const struct net_address *a, const struct net_address *b)
 	return a->kind == b->kind && memcmp(a->bytes, b->bytes, sizeof(a->bytes)) == 0;
 }
 
-struct net_address forwarded_client(const struct http1_head *head, const struct net_address *peer,
-	const struct trust *trust)
+struct net_address forwarded_client(
+	const struct http1_head *head, const struct net_address *peer, const struct trust *trust)
 {
 	struct walk standard = walk_back(head, "Forwarded", true, peer, trust);
 	struct walk usual = walk_back(head, "X-Forwarded-For", false, peer, trust);

@@ -23,11 +23,12 @@ bool trust_has(const struct trust *trust, const struct net_address *address);
 
 /*
  * The client of a request that came from peer, a trusted proxy; peer itself where the headers do
- * not say. Both headers may stand there (a proxy that writes one may pass on the other as its client
+ * not say. Both headers may stand there (a proxy that writes one may pass on the other as its
+ * client
  * sent it): then they are believed as far as they agree.
  */
-struct net_address forwarded_client(const struct http1_head *head, const struct net_address *peer,
-	const struct trust *trust);
+struct net_address forwarded_client(
+	const struct http1_head *head, const struct net_address *peer, const struct trust *trust);
 
 /*
  * How the client wrote the address of this gateway, by X-Forwarded-Proto and X-Forwarded-Host of a

@@ -96,7 +96,8 @@ void http_conn_set_data(struct http_conn *conn, void *data);
 void *http_conn_data(const struct http_conn *conn);
 
 /*
- * Who is at the other end: the peer of the socket, or for whom it speaks by the PROXY protocol (asked
+ * Who is at the other end: the peer of the socket, or for whom it speaks by the PROXY protocol
+ * (asked
  * for by http_server_ops.trusts). http_conn_remote: the same for logs, "192.0.2.1:4711",
  * "[2001:db8::1]:4711" or "unix". Both live as long as conn.
  */

@@ -26,7 +26,9 @@ static void take_client(struct http_conn *conn, const struct net_address *client
 	net_format(client, conn->remote);
 }
 
-/* What it was read from lives in conn->preamble when it came in pieces, until the connection ends. */
+/*
+ * What it was read from lives in conn->preamble when it came in pieces, until the connection ends.
+ */
 bool http_preamble_take(struct http_conn *conn)
 {
 	struct net_address client;
@@ -36,8 +38,8 @@ bool http_preamble_take(struct http_conn *conn)
 	if (!conn->may_have_proxy) {
 		conn->fresh = false;
 		if (proxy_preamble_begins(conn->input))
-			return refuse(conn,
-				"PROXY protocol from a peer that is not in trusted_proxies");
+			return refuse(
+				conn, "PROXY protocol from a peer that is not in trusted_proxies");
 		return true;
 	}
 	if (conn->preamble.len) {

@@ -81,7 +81,8 @@ struct http_server_ops {
 	 * http_conn_respond, else the connection does. May be NULL. */
 	void (*refused)(struct http_conn *conn, int code, const char *detail, void *arg);
 	/*
-	 * May this peer say by the PROXY protocol for whom it speaks? Asked before the first byte of
+	 * May this peer say by the PROXY protocol for whom it speaks? Asked before the first byte
+	 * of
 	 * a connection is read. From others a preamble is refused. NULL: nobody may.
 	 */
 	bool (*trusts)(const struct net_address *peer, void *arg);

@@ -54,7 +54,9 @@ struct metrics {
 	unsigned max_tools;
 };
 
-/* --- memory ------------------------------------------------------------------------------------ */
+/*
+ * --- memory ------------------------------------------------------------------------------------
+ */
 
 static size_t ledger_size(void)
 {
@@ -163,7 +165,9 @@ struct http_server_stats *metrics_door(struct metrics *metrics, uint32_t index)
 	return &metrics->ledger->doors[index % METRICS_DOORS_MAX];
 }
 
-/* --- counting ---------------------------------------------------------------------------------- */
+/*
+ * --- counting ----------------------------------------------------------------------------------
+ */
 
 static void put(char *place, size_t size, struct span text)
 {
@@ -247,7 +251,9 @@ void metrics_refused(struct metrics *metrics, int code)
 	count_response(metrics, (unsigned)err_http_status(code));
 }
 
-/* --- writing ----------------------------------------------------------------------------------- */
+/*
+ * --- writing -----------------------------------------------------------------------------------
+ */
 
 static void label(struct buf *out, const char *name, const char *value, size_t max)
 {

@@ -1,5 +1,6 @@
 /*
- * The beginnings of arguments and results, for the lines of the access log while log.payloads is on.
+ * The beginnings of arguments and results, for the lines of the access log while log.payloads is
+ * on.
  * They are text, as they came; what is cut off is told in their place.
  */
 #ifndef GATEHOUSE_PAYLOADS_H

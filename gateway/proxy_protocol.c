@@ -101,7 +101,8 @@ static int read_v1_line(struct span line, struct net_address *ret, struct err *e
 	family = span_is(word[0], "TCP4") ? AF_INET : AF_INET6;
 	if (!read_host(word[1], family, source) || !read_host(word[2], family, target))
 		return mistake(err, "the line has an address that is none");
-	if (!read_port(word[3], &source_port) || !read_port(word[4], &target_port) || line.p[-1] == ' ')
+	if (!read_port(word[3], &source_port) || !read_port(word[4], &target_port) ||
+		line.p[-1] == ' ')
 		return mistake(err, "the line has a port that is none");
 	*ret = family == AF_INET ? net_from_v4(source, source_port)
 				 : net_from_v6(source, source_port);
@@ -120,8 +121,7 @@ static int read_v1(struct span data, struct net_address *ret, struct err *err)
 	len = (size_t)(end - data.p);
 	if (data.p[len - 1] != '\r')
 		return mistake(err, "the line does not end with CR LF");
-	r = read_v1_line(
-		span_of(data.p + v1_signature.len, len - 1 - v1_signature.len), ret, err);
+	r = read_v1_line(span_of(data.p + v1_signature.len, len - 1 - v1_signature.len), ret, err);
 	return r < 0 ? r : (int)len + 1;
 }
 

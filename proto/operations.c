@@ -181,8 +181,8 @@ static void label(struct buf *out, const char *name, const char *value, size_t m
 	sample_write_label(out, name, span_of(value, strnlen(value, max)));
 }
 
-void operations_write(const struct operations *operations, const char *name, struct span labels,
-	struct buf *out)
+void operations_write(
+	const struct operations *operations, const char *name, struct span labels, struct buf *out)
 {
 	struct buf all;
 	char code[16];
@@ -192,8 +192,8 @@ void operations_write(const struct operations *operations, const char *name, str
 		const struct row *row = &operations->table->rows[i];
 
 		buf_clear(&all);
-		sample_write_label(
-			&all, "mcp_method_name", operations_method((enum mcp_method)row->key.method));
+		sample_write_label(&all, "mcp_method_name",
+			operations_method((enum mcp_method)row->key.method));
 		label(&all, "gen_ai_tool_name", row->key.tool, sizeof(row->key.tool));
 		label(&all, "mcp_protocol_version", row->key.version, sizeof(row->key.version));
 		snprintf(code, sizeof(code), "%d", row->key.code);

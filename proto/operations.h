@@ -1,6 +1,8 @@
 /*
- * Durations of MCP requests by the attributes of OpenTelemetry's semantic conventions for MCP, in the
- * form that Prometheus gives to their names: mcp_method_name, gen_ai_tool_name, mcp_protocol_version,
+ * Durations of MCP requests by the attributes of OpenTelemetry's semantic conventions for MCP, in
+ * the
+ * form that Prometheus gives to their names: mcp_method_name, gen_ai_tool_name,
+ * mcp_protocol_version,
  * error_type. Sets of labels are bounded: beyond max_tools tools, further ones are _other.
  */
 #ifndef GATEHOUSE_OPERATIONS_H
@@ -30,7 +32,8 @@ void operations_free(struct operations *operations);
 void operations_set_max_tools(struct operations *operations, unsigned max);
 
 /*
- * The label for a tool: its name (cut at LIMIT_TOOL_NAME), OPERATIONS_OTHER, or "" for none. Lives as
+ * The label for a tool: its name (cut at LIMIT_TOOL_NAME), OPERATIONS_OTHER, or "" for none. Lives
+ * as
  * long as operations.
  */
 const char *operations_tool(struct operations *operations, struct span name);
@@ -40,8 +43,8 @@ void operations_observe(struct operations *operations, enum mcp_method method, c
 	struct span version, int code, uint64_t took_us);
 
 /* Append all as a histogram of that name; labels: further ones for each, or empty. */
-void operations_write(const struct operations *operations, const char *name, struct span labels,
-	struct buf *out);
+void operations_write(
+	const struct operations *operations, const char *name, struct span labels, struct buf *out);
 
 /* The value of the label mcp_method_name: methods that MCP does not know share one. */
 struct span operations_method(enum mcp_method method);

@@ -150,13 +150,13 @@ static void hear_out(struct child *child)
 /* As waitid, which in glibc has no room for what the kernel tells of the time used. */
 static int reap(int pidfd, siginfo_t *ret_info, struct rusage *ret_usage)
 {
-	return (int)syscall(
-		SYS_waitid, P_PIDFD, pidfd, ret_info, WEXITED | WNOHANG, ret_usage);
+	return (int)syscall(SYS_waitid, P_PIDFD, pidfd, ret_info, WEXITED | WNOHANG, ret_usage);
 }
 
 static unsigned long long ticks_of(const struct timeval *tv)
 {
-	unsigned long long us = (unsigned long long)tv->tv_sec * 1000000 + (unsigned long long)tv->tv_usec;
+	unsigned long long us =
+		(unsigned long long)tv->tv_sec * 1000000 + (unsigned long long)tv->tv_usec;
 
 	return us * (unsigned long long)sysconf(_SC_CLK_TCK) / 1000000;
 }

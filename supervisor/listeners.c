@@ -127,7 +127,10 @@ void node_send_listener(const struct node_listener *row, struct link *link, bool
 	link_send(link, MSG_LISTENER, 0, &listener, SPAN_NONE, &row->fd);
 }
 
-/* What one process of the slot counts, the next goes on with. Without it a gateway counts for itself. */
+/*
+ * What one process of the slot counts, the next goes on with. Without it a gateway counts for
+ * itself.
+ */
 static void give_counters(struct node *node, struct child *child)
 {
 	unsigned slot = (unsigned)atoi(child->name);

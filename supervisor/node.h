@@ -80,7 +80,8 @@ struct node {
 	struct node_tally tally[ROLE_MAX];
 	bool reload_failed; /* the last one */
 	struct event *loans;
-	int counters[NODE_LISTENERS_MAX]; /* by slot: memory in which its gateway counts; 0: none yet */
+	/* by slot: memory in which its gateway counts; 0: none yet */
+	int counters[NODE_LISTENERS_MAX];
 	uint64_t lent[NODE_LISTENERS_MAX]; /* by slot: the gateway that serves it for another, or 0 */
 	struct server_retry *retries;
 	struct event *signals[5];

@@ -1,5 +1,6 @@
 /*
- * The PROXY preamble: nothing that is there may be read beyond, what asks for more at some length does
+ * The PROXY preamble: nothing that is there may be read beyond, what asks for more at some length
+ * does
  * not refuse or take less than that, and what is taken in pieces is what is taken whole.
  */
 #include "fuzz.h"

@@ -82,16 +82,14 @@ START_TEST(test_network)
 }
 END_TEST
 
-static const char *const no_networks[] = {
-	"", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129", "10.0.0.0/+8", "10.0.0.0/8x", "[::1]", "10.0.0.0:80",
-	"10.0.0.0/999999", "example.org"};
+static const char *const no_networks[] = {"", "/8", "10.0.0.0/", "10.0.0.0/33", "::/129",
+	"10.0.0.0/+8", "10.0.0.0/8x", "[::1]", "10.0.0.0:80", "10.0.0.0/999999", "example.org"};
 
 START_TEST(test_no_network)
 {
 	struct network network;
 
-	ck_assert_int_eq(
-		network_parse(span_str(no_networks[_i]), &network), -ERR_INVALID_ARGUMENT);
+	ck_assert_int_eq(network_parse(span_str(no_networks[_i]), &network), -ERR_INVALID_ARGUMENT);
 }
 END_TEST
 
@@ -100,7 +98,8 @@ END_TEST
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 #define V4 "\x11\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x67\x00\x50"
 #define V6_PAIR \
-	"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02\x12\x67\x00\x50"
+	"\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02\x12" \
+	"\x67\x00\x50"
 #define P(text) SPAN_LIT(text)
 
 static const struct {
@@ -113,7 +112,8 @@ static const struct {
 	{P("PROXY TCP6 2001:db8::1 2001:db8::2 4711 80\r\n"), "[2001:db8::1]:4711", 0, ""},
 	{P("PROXY UNKNOWN\r\nGET"), "", 3, ""},
 	{P("PROXY UNKNOWN ffff::1 ffff::2 1 2\r\n"), "", 0, ""},
-	{P("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n"), "255.255.255.255:65535", 0, ""},
+	{P("PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n"), "255.255.255.255:65535",
+		0, ""},
 	{P("PROXY TCP4 192.0.2.1 192.0.2.2 4711 80\nGET"), NULL, 0, "CR LF"},
 	{P("PROXY TCP4 192.0.2.1 192.0.2.2 4711\r\n"), NULL, 0, "few words"},
 	{P("PROXY TCP4 192.0.2.1 192.0.2.2 4711 80 \r\n"), NULL, 0, "port"},
@@ -139,11 +139,14 @@ static const struct {
 	{P(SIGNATURE "\x20" V4), "", 0, ""},
 	{P(SIGNATURE "\x20\x00\x00\x00GET"), "", 3, ""},
 	{P(SIGNATURE "\x21\x00\x00\x02xxGET"), "", 3, ""},
-	{P(SIGNATURE "\x21\x11\x00\x0b\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x67\x00"), NULL, 0, "too short"},
-	{P(SIGNATURE "\x21\x21\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x67\x00\x50"), NULL, 0, "too short"},
+	{P(SIGNATURE "\x21\x11\x00\x0b\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x67\x00"), NULL, 0,
+		"too short"},
+	{P(SIGNATURE "\x21\x21\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x67\x00\x50"), NULL, 0,
+		"too short"},
 	{P(SIGNATURE "\x11" V4), NULL, 0, "version or command"},
 	{P(SIGNATURE "\x22" V4), NULL, 0, "version or command"},
-	{P(SIGNATURE "\x21\x12\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x67\x00\x50"), NULL, 0, "family"},
+	{P(SIGNATURE "\x21\x12\x00\x0c\xc0\x00\x02\x01\xc0\x00\x02\x02\x12\x67\x00\x50"), NULL, 0,
+		"family"},
 	{P(SIGNATURE "\x21\x11\x0f\xf1"), NULL, 0, "4096"},
 };
 
@@ -159,7 +162,8 @@ START_TEST(test_preamble)
 	ck_assert(proxy_preamble_begins(data));
 	if (!preambles[_i].client) {
 		ck_assert_int_eq(r, -ERR_BAD_HTTP);
-		ck_assert_msg(strstr(err_text(&err), preambles[_i].says), "%d: %s", _i, err_text(&err));
+		ck_assert_msg(
+			strstr(err_text(&err), preambles[_i].says), "%d: %s", _i, err_text(&err));
 		return;
 	}
 	ck_assert_int_eq(r, (int)(data.len - preambles[_i].rest));
@@ -177,16 +181,21 @@ START_TEST(test_no_preamble)
 	struct net_address client;
 	struct err err = {0};
 
-	ck_assert_int_eq(
-		proxy_preamble_read(others[_i], &client, &err), -ERR_NOT_FOUND);
+	ck_assert_int_eq(proxy_preamble_read(others[_i], &client, &err), -ERR_NOT_FOUND);
 	ck_assert(!proxy_preamble_begins(others[_i]));
 }
 END_TEST
 
 /* --- Forwarded and X-Forwarded-For ------------------------------------------------------------ */
 
-#define FOR(value) {P("X-Forwarded-For"), P(value)}
-#define STD(value) {P("forwarded"), P(value)}
+#define FOR(value) \
+	{ \
+		P("X-Forwarded-For"), P(value) \
+	}
+#define STD(value) \
+	{ \
+		P("forwarded"), P(value) \
+	}
 
 static const struct {
 	struct http1_header headers[4];
@@ -203,7 +212,8 @@ static const struct {
 	{{FOR("2001:db8::1")}, "2001:db8::1"},
 	{{FOR("192.0.2.1:4711")}, "192.0.2.1:4711"},
 	{{STD("for=192.0.2.1")}, "192.0.2.1"},
-	{{STD("for=1.1.1.1, For=\"[2001:db8::1]:4711\";proto=https;by=10.0.0.1")}, "[2001:db8::1]:4711"},
+	{{STD("for=1.1.1.1, For=\"[2001:db8::1]:4711\";proto=https;by=10.0.0.1")},
+		"[2001:db8::1]:4711"},
 	{{STD("for=192.0.2.1;host=\"a,b;for=1.1.1.1\", for=10.0.0.2")}, "192.0.2.1"},
 	{{STD("for=192.0.2.1, for=_hidden")}, "10.0.0.1"},
 	{{STD("proto=https")}, "10.0.0.1"},
@@ -262,7 +272,8 @@ END_TEST
 
 START_TEST(test_host)
 {
-	struct http1_header headers[] = {{P("X-Forwarded-Host"), P("evil.example, mcp.example:8443")},
+	struct http1_header headers[] = {
+		{P("X-Forwarded-Host"), P("evil.example, mcp.example:8443")},
 		{P("X-Forwarded-Proto"), P("https")}};
 	struct http1_head head = {.headers = headers, .nheaders = 2, .host = P("127.0.0.1")};
 	struct span host;

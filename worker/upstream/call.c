@@ -164,7 +164,8 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 /* --- sending --------------------------------------------------------------------------------- */
 
 /*
- * What puts the trace context of the client's HTTP header into params._meta, from where servers behind
+ * What puts the trace context of the client's HTTP header into params._meta, from where servers
+ * behind
  * any transport take it. False: there is none, or params has its own, which stays.
  */
 static bool edit_trace(const struct call *call, struct span params, char *text, size_t size,
@@ -178,7 +179,8 @@ static bool edit_trace(const struct call *call, struct span params, char *text, 
 	if (meta.len && (json_type(meta) != JSON_OBJECT ||
 				json_object_get(meta, SPAN_LIT("traceparent")).len))
 		return false;
-	snprintf(text, size, meta.len ? "\"traceparent\":\"%s\"" : "\"_meta\":{\"traceparent\":\"%s\"}",
+	snprintf(text, size,
+		meta.len ? "\"traceparent\":\"%s\"" : "\"_meta\":{\"traceparent\":\"%s\"}",
 		call->traceparent);
 	*edit = json_edit_prepend(meta.len ? meta : params, span_str(text));
 	return true;
@@ -201,8 +203,7 @@ static int write_request(const struct call *call, uint64_t id, struct span param
 		token = mcp_progress_token(params);
 	if (token.len)
 		edits[n++] = (struct json_edit){.at = token,
-			.with = {digits,
-				(size_t)snprintf(digits, sizeof(digits), "%" PRIu64, id)}};
+			.with = {digits, (size_t)snprintf(digits, sizeof(digits), "%" PRIu64, id)}};
 	if (n == 0)
 		return jsonrpc_write_request(out, id, name, params);
 	r = jsonrpc_write_request(out, id, name, SPAN_NONE);

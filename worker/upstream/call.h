@@ -43,9 +43,9 @@ struct call {
 	bool sent;    /* in the transport's hands */
 	bool retried; /* after the server had lost our session */
 	uint64_t sent_us;
-	uint64_t waits_us;   /* since when it waits; 0: it does not */
-	uint64_t queue_us;   /* for which it has waited */
-	const char *tool;    /* its label in metrics */
+	uint64_t waits_us; /* since when it waits; 0: it does not */
+	uint64_t queue_us; /* for which it has waited */
+	const char *tool;  /* its label in metrics */
 	struct event timer;
 };
 
