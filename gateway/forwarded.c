@@ -69,7 +69,7 @@ static struct span take_last(struct span *list, char separator)
 	return trim(last);
 }
 
-/* for=192.0.2.1;proto=https → 192.0.2.1, without quotes; empty when there is no such parameter. */
+/* for=192.0.2.1;proto=https → 192.0.2.1, without quotes; empty when there is no for. */
 static struct span for_of(struct span element)
 {
 	while (element.len) {

@@ -77,8 +77,10 @@ struct http_server_ops {
 	 * one RESET; closed follows a RESET. May be NULL.
 	 */
 	void (*client_gone)(struct http_conn *conn, enum http_gone gone, void *arg);
-	/* A request is about to be refused by the connection itself. code is negative. May answer it by
-	 * http_conn_respond, else the connection does. May be NULL. */
+	/*
+	 * A request is about to be refused by the connection itself. code is negative. May answer
+	 * it by http_conn_respond, else the connection does. May be NULL.
+	 */
 	void (*refused)(struct http_conn *conn, int code, const char *detail, void *arg);
 	/*
 	 * May this peer say by the PROXY protocol for whom it speaks? Asked before the first byte

@@ -1,5 +1,4 @@
 #include "exchange.h"
-#include "clock.h"
 #include "request.h"
 #include "worker.h"
 
@@ -33,7 +32,7 @@ struct exchange *exchange_new(
 	exchange->verb = (enum exchange_verb)fields->verb;
 	exchange->accept = (unsigned)fields->accept;
 	exchange->credit = LIMIT_STREAM_WINDOW;
-	exchange->began_us = clock_us();
+	exchange->began_us = worker_now_us(worker);
 	exchange->began_ms = exchange->began_us / 1000;
 	exchange->era = worker->session.era;
 	exchange->status = 200;

@@ -72,7 +72,7 @@ static void fail(struct request *request, enum err_code code, const char *text, 
 static void send_call(struct server *server, struct request *request)
 {
 	struct exchange *exchange = request->exchange;
-	uint64_t now_us = clock_us(), now = now_us / 1000;
+	uint64_t now_us = worker_now_us(server->worker), now = now_us / 1000;
 	struct msg_call fields = {
 		.method = mcp_method_info(request->method)->name,
 		.name = request->name,

@@ -25,10 +25,17 @@ struct worker *worker_of(const struct process *process)
 	return process_user(process);
 }
 
+uint64_t worker_now_us(struct worker *worker)
+{
+	uint64_t now_us = clock_us();
+
+	worker->seen_ms = now_us / 1000;
+	return now_us;
+}
+
 uint64_t worker_now(struct worker *worker)
 {
-	worker->seen_ms = clock_ms();
-	return worker->seen_ms;
+	return worker_now_us(worker) / 1000;
 }
 
 void worker_tick_in(struct worker *worker, uint64_t ms)

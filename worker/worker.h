@@ -77,6 +77,8 @@ struct worker *worker_of(const struct process *process);
 
 /* The clock, in ms. */
 uint64_t worker_now(struct worker *worker);
+/* The same in microseconds. */
+uint64_t worker_now_us(struct worker *worker);
 /* Something happened on this session: it is not idle. */
 void worker_touch(struct worker *worker);
 /* Look after what is due in so many ms, or sooner. */
