@@ -100,11 +100,15 @@ struct outcome exchange_outcome(const struct exchange *exchange, const char *wor
 	};
 }
 
-void exchange_tell(const struct exchange *exchange, const struct outcome *outcome)
+void exchange_tell(struct exchange *exchange, const struct outcome *outcome)
 {
 	uint64_t now_us = exchange->answered_us ? exchange->answered_us : clock_us();
 	uint64_t took_us = now_us - exchange->began_us;
 
+	/* for a worker that never came */
+	if (exchange->waiting_us)
+		exchange->waited_us += now_us - exchange->waiting_us;
+	exchange->waiting_us = 0;
 	metrics_exchange(exchange->gateway->metrics, exchange, outcome, took_us);
 	access_log_exchange(exchange, outcome, took_us);
 }

@@ -134,7 +134,7 @@ void answer_headers_cors(struct answer_headers *headers, struct span origin);
 /* --- between exchange.c, stream.c and retry.c ----------------------------------------------- */
 
 /* Count and log how it ended. */
-void exchange_tell(const struct exchange *exchange, const struct outcome *outcome);
+void exchange_tell(struct exchange *exchange, const struct outcome *outcome);
 /* The HTTP answer has been given or cannot be. */
 void exchange_free(struct exchange *exchange);
 /* The worker has no more to do with it. */

@@ -241,15 +241,19 @@ static uint64_t child_lag_us(const struct child *child)
 	return owed > child->lag_us ? owed : child->lag_us;
 }
 
-static void write_tally(
-	const struct node_tally *tally, const char *role, uint64_t lag_us, struct buf *out)
+static void write_tally(const struct node *node, enum role role, uint64_t lag_us, struct buf *out)
 {
+	const struct node_tally *tally = &node->tally[role];
+	const char *name = role_name(role);
+
 	buf_printf(out,
 		"gatehouse_process_restarts_total{role=\"%s\",reason=\"signal\"} %llu\n"
-		"gatehouse_process_restarts_total{role=\"%s\",reason=\"exit\"} %llu\n"
-		"gatehouse_event_loop_lag_seconds{role=\"%s\"} %.6f\n",
-		role, (unsigned long long)tally->killed, role, (unsigned long long)tally->failed,
-		role, (double)lag_us / 1e6);
+		"gatehouse_process_restarts_total{role=\"%s\",reason=\"exit\"} %llu\n",
+		name, (unsigned long long)tally->killed, name, (unsigned long long)tally->failed);
+	/* the others are not asked (heartbeat.c) */
+	if (role != ROLE_ROOT && role != ROLE_WORKER && role != ROLE_KEEPER)
+		buf_printf(out, "gatehouse_event_loop_lag_seconds{role=\"%s\"} %.6f\n", name,
+			(double)lag_us / 1e6);
 }
 
 /* Samples of the processes, summed by role; the admin process adds the rest of Prometheus' form. */
@@ -282,7 +286,7 @@ static void write_metrics(struct node *node, struct buf *out)
 		buf_printf(out, "gatehouse_process_cpu_seconds_total{role=\"%s\"} %.2f\n", name,
 			(double)(ticks[role] + node->tally[role].cpu_ticks) /
 				(double)sysconf(_SC_CLK_TCK));
-		write_tally(&node->tally[role], name, lag_us[role], out);
+		write_tally(node, (enum role)role, lag_us[role], out);
 	}
 	buf_printf(out,
 		"gatehouse_config_generation %llu\n"
