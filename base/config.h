@@ -100,6 +100,7 @@ struct config_access {
 
 #define CONFIG_PRIVATE 1u /* not in the PUBLIC view */
 #define CONFIG_RESTART 2u /* a change takes effect when the node starts anew */
+#define CONFIG_UNUSED 4u  /* has no effect so far */
 
 #define CONFIG_COUNT_ONE(member, ...) +1
 enum {
@@ -211,6 +212,13 @@ void config_free(struct config *config);
  * with err when url is none.
  */
 int config_add_listen(struct config *config, const char *url, bool replace, struct err *err);
+/* Can it only be reached from this machine? */
+bool config_listen_is_local(const struct config_listen *listen);
+/* The same of "HOST:PORT", as admin.http is written. */
+bool config_host_is_local(const char *host_port);
+/* "90s", "10m", "1h30m" as milliseconds; false if it is no duration. And the other way round. */
+bool config_duration_parse(const char *text, int64_t *ret_ms);
+void config_duration_format(int64_t ms, char *out, size_t size);
 /* By slug; NULL if there is none. */
 const struct config_server *config_find_server(const struct config *config, const char *name);
 

@@ -265,6 +265,23 @@ static void check_bounds(struct config_loader *l)
 			(long long)c->worker_warm, (long long)c->worker_max);
 }
 
+static bool is_loopback(const char *host)
+{
+	return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+	       strcmp(host, "localhost") == 0;
+}
+
+bool config_listen_is_local(const struct config_listen *listen)
+{
+	return listen->kind == CONFIG_LISTEN_UNIX || is_loopback(listen->host);
+}
+
+bool config_host_is_local(const char *host_port)
+{
+	return strncmp(host_port, "127.", 4) == 0 || strncmp(host_port, "[::1]:", 6) == 0 ||
+	       strncmp(host_port, "localhost:", 10) == 0;
+}
+
 /* The node asks nobody for a password yet lets programs run:
  * people should know who can reach it. */
 static void notice_reach(struct config_loader *l)
@@ -272,15 +289,28 @@ static void notice_reach(struct config_loader *l)
 	for (size_t i = 0; i < l->config->listen_count; i++) {
 		const struct config_listen *listen = &l->config->listen[i];
 
-		if (listen->kind == CONFIG_LISTEN_TCP && strncmp(listen->host, "127.", 4) != 0 &&
-			strcmp(listen->host, "::1") != 0 && strcmp(listen->host, "localhost") != 0)
+		if (!config_listen_is_local(listen))
 			notice(l, listen->line, "listen: %s can be reached from other machines",
 				listen->url.p);
 	}
 }
 
+/* Whoever sets them to something counts on it. */
+static void notice_unused_rows(struct config_loader *l)
+{
+	for (size_t i = 0; i < config_settings.count; i++) {
+		const struct config_row *row = &config_settings.rows[i];
+		const char *value = (const char *)l->config + row->offset;
+
+		if (row->flags & CONFIG_UNUSED && !config_row_is_default(row, value))
+			notice(l, config_row_line(&config_settings, row, l->config),
+				"%s: has no effect in this version", row->path);
+	}
+}
+
 void config_check(struct config_loader *l)
 {
+	notice_unused_rows(l);
 	check_network_lists(l);
 	check_admin(l);
 	check_bounds(l);

@@ -18,6 +18,8 @@ static int write_row(struct buf *out, const struct config_row *row)
 		r = buf_printf(out, " | %s", row->about);
 	if (r == 0 && (row->flags & CONFIG_RESTART))
 		r = buf_printf(out, "%sA change needs a restart", row->about[0] ? ". " : "");
+	if (r == 0 && (row->flags & CONFIG_UNUSED))
+		r = buf_append_str(out, ". **Has no effect so far**");
 	return r < 0 ? r : buf_append_str(out, " |\n");
 }
 

@@ -63,6 +63,8 @@ uint32_t *config_row_origin(
 	const struct config_section *section, const struct config_row *row, void *base);
 uint32_t config_row_line(
 	const struct config_section *section, const struct config_row *row, const void *base);
+/* Is the value the default? For rows that config_value_parse reads. */
+bool config_row_is_default(const struct config_row *row, const void *value);
 /* Fill in the defaults. 0 or -ERR_NO_MEMORY. */
 int config_row_defaults(
 	const struct config_section *section, void *base, const char *dir, struct arena *arena);
@@ -78,8 +80,7 @@ const char *config_value_expected(const struct config_row *row, char *out, size_
 int config_value_write(
 	const struct config_row *row, const void *value, bool show_secrets, struct buf *out);
 bool config_value_equal(const struct config_row *row, const void *a, const void *b);
-/* "60s", "4MiB" */
-void config_duration_format(int64_t ms, char *out, size_t size);
+/* "4MiB" */
 void config_size_format(int64_t bytes, char *out, size_t size);
 /* A digit string that stands for a duration but has no unit. */
 bool config_is_bare_number(const char *text);

@@ -176,6 +176,16 @@ int config_row_defaults(
 	return 0;
 }
 
+bool config_row_is_default(const struct config_row *row, const void *value)
+{
+	union {
+		int64_t number;
+		struct config_access access;
+	} def = {0};
+
+	return config_value_parse(row, row->def, &def) && config_value_equal(row, &def, value);
+}
+
 /* Bytes of path up to and with its depth-th dot, 0 if it has fewer. */
 static size_t group_end(const char *path, size_t depth)
 {

@@ -75,6 +75,11 @@ void config_duration_format(int64_t ms, char *out, size_t size)
 	format_units(ms, duration_units, out, size);
 }
 
+bool config_duration_parse(const char *text, int64_t *ret_ms)
+{
+	return parse_units(text, duration_units, ret_ms);
+}
+
 void config_size_format(int64_t bytes, char *out, size_t size)
 {
 	static const struct unit binary[] = {

@@ -27,6 +27,7 @@ static struct {
 	pid_t pid;
 	uint64_t *dropped;
 	uint64_t own_dropped;
+	int fd;
 	bool batching;
 	struct buf line;  /* memory of the last line, kept for the next */
 	struct buf batch; /* whole lines */
@@ -36,6 +37,7 @@ static struct {
 } logger = {.role = "gatehouse",
 	.dropped = &logger.own_dropped,
 	.level = LOG_INFO,
+	.fd = STDERR_FILENO,
 	.line = {.max = LOG_LINE_MAX},
 	.batch = {.max = LOG_BATCH_MAX}};
 
@@ -72,6 +74,21 @@ void log_set_level(enum log_level level)
 void log_set_format(enum log_format format)
 {
 	logger.text = format == LOG_FORMAT_TEXT || (format == LOG_FORMAT_AUTO && logger.terminal);
+}
+
+void log_set_file(int fd)
+{
+	log_flush();
+	if (logger.fd != STDERR_FILENO)
+		close(logger.fd);
+	logger.fd = fd < 0 ? STDERR_FILENO : fd;
+	if (fd >= 0)
+		logger.terminal = false;
+}
+
+int log_fd(void)
+{
+	return logger.fd;
 }
 
 int log_level_parse(const char *name)
@@ -205,7 +222,7 @@ static void append_fields(struct buf *line, const struct log_kv *kv)
 
 static void put(const struct buf *bytes, size_t lines)
 {
-	if (bytes->len && write(STDERR_FILENO, bytes->data, bytes->len) != (ssize_t)bytes->len)
+	if (bytes->len && write(logger.fd, bytes->data, bytes->len) != (ssize_t)bytes->len)
 		*logger.dropped += lines;
 }
 

@@ -1,6 +1,6 @@
 /*
  * Structured log: one event per line, JSON (or text on a terminal), written without blocking to
- * standard error. What cannot be written at once is dropped and counted. Library code does not log:
+ * standard error, or to the file of log_set_file. What cannot be written at once is dropped and counted. Library code does not log:
  * it returns an error, its caller logs. Field names are those of docs/operating.md.
  */
 #ifndef GATEHOUSE_LOG_H
@@ -39,7 +39,14 @@ void log_set_format(enum log_format format);
 int log_level_parse(const char *name);
 const char *log_level_name(int level);
 bool log_enabled(enum log_level level);
-/* Lines dropped because standard error was full. */
+/*
+ * Write to this file from now on, instead of to the one before it or to standard error; -1: to
+ * standard error again. Takes fd over. A file is no terminal: format auto means JSON.
+ */
+void log_set_file(int fd);
+/* The descriptor lines are written to; owned by the log. */
+int log_fd(void);
+/* Lines dropped because they could not be written at once. */
 uint64_t log_dropped(void);
 /* Count them there (borrowed), on top of what stands there; NULL: again for this process alone. */
 void log_count_dropped_in(uint64_t *place);

@@ -156,6 +156,39 @@ START_TEST(test_log)
 }
 END_TEST
 
+/* A file takes the place of standard error, another one that of the file; what waited goes to the
+ * one it was meant for. */
+START_TEST(test_log_file)
+{
+	int standard[2], first[2], second[2], was = dup(STDERR_FILENO);
+
+	ck_assert_int_eq(pipe2(standard, O_NONBLOCK), 0);
+	ck_assert_int_eq(pipe2(first, O_NONBLOCK), 0);
+	ck_assert_int_eq(pipe2(second, O_NONBLOCK), 0);
+	dup2(standard[1], STDERR_FILENO);
+	log_init("test");
+	log_set_batching(true);
+	log_info("zero", "");
+	log_set_file(first[1]);
+	log_info("one", "");
+	log_set_file(second[1]);
+	ck_assert_int_eq(log_fd(), second[1]);
+	ck_assert_int_lt(fcntl(first[1], F_GETFD), 0);
+	log_warn("two", "");
+	log_set_file(-1);
+	log_warn("three", "");
+	dup2(was, STDERR_FILENO);
+	ck_assert_ptr_nonnull(strstr(read_log(standard[0]), "\"zero\""));
+	ck_assert_ptr_nonnull(strstr(log_text, "\"three\""));
+	ck_assert_ptr_null(strstr(log_text, "\"one\""));
+	ck_assert_ptr_nonnull(strstr(read_log(first[0]), "\"one\""));
+	ck_assert_ptr_null(strstr(log_text, "\"two\""));
+	ck_assert_ptr_nonnull(strstr(read_log(second[0]), "\"two\""));
+	ck_assert_ptr_null(strstr(log_text, "\"three\""));
+	log_set_batching(false);
+}
+END_TEST
+
 START_TEST(test_log_batching)
 {
 	int pipe_fds[2], saved = dup(STDERR_FILENO);
@@ -204,6 +237,7 @@ int main(void)
 	tcase_add_test(tc, test_json_string_no_room);
 	tcase_add_test(tc, test_log);
 	tcase_add_test(tc, test_log_batching);
+	tcase_add_test(tc, test_log_file);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

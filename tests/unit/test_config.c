@@ -524,6 +524,20 @@ static const struct dialect dialects[] = {
 		"c", CONFIG_TYPE_HTTP, "https://c", NULL},
 	{J, "{\"mcpServers\": {\"c\": {\"transportType\": \"sse\", \"url\": \"https://c\"}}}", "c",
 		CONFIG_TYPE_SSE, "https://c", NULL},
+	/* Claude Code and others: what the type says is not probed */
+	{J, "{\"mcpServers\": {\"s\": {\"type\": \"sse\", \"url\": \"https://s/sse\", \"headers\": "
+	    "{\"X\": \"1\"}}}}",
+		"s", CONFIG_TYPE_SSE, "https://s/sse", NULL},
+	{J, "{\"mcpServers\": {\"s\": {\"type\": \"http\", \"serverUrl\": \"https://s\"}}}", "s",
+		CONFIG_TYPE_HTTP, "https://s", NULL},
+	/* VS Code, all that a command may come with */
+	{J,
+		"{\"servers\": {\"v\": {\"type\": \"stdio\", \"command\": \"x\", \"args\": "
+		"[\"${workspaceFolder}\"], \"env\": {\"H\": \"${userHome}\"}, \"cwd\": "
+		"\"${workspaceFolder}\", \"dev\": {\"watch\": \"*\"}}}} // the end\n",
+		"v", CONFIG_TYPE_STDIO, "x",
+		"t:1:143: notice: mcpServers.v.dev: ignored: only a client's developer mode uses "
+		"it\n"},
 	/* Copilot CLI */
 	{J,
 		"{\"mcpServers\": {\"p\": {\"type\": \"local\", \"command\": \"x\", \"tools\": "
@@ -572,9 +586,90 @@ START_TEST(test_dialect_lists)
 	ck_assert_str_eq(c->servers[0].env.items[0].value.p, "inp4t");
 	ck_assert(c->servers[0].env.items[0].value.secret);
 	config_free(c);
-	c = load(J, dialects[11].text, NULL);
+	c = load(J, dialects[14].text, NULL);
 	ck_assert(c->servers[0].disabled);
 	config_free(c);
+}
+END_TEST
+
+/* What stands where the client's file says: workspace and home are those of this user. */
+START_TEST(test_dialect_command)
+{
+	struct config *c = load(J, dialects[12].text, NULL);
+
+	ck_assert_str_eq(c->servers[0].args.items[0].p, dir);
+	ck_assert_str_eq(c->servers[0].cwd.p, dir);
+	ck_assert_str_eq(c->servers[0].env.items[0].value.p, "/home/u");
+	config_free(c);
+	c = load(J, dialects[10].text, NULL);
+	ck_assert_str_eq(c->servers[0].headers.items[0].name, "X");
+	config_free(c);
+}
+END_TEST
+
+/* ---- settings without an effect ---- */
+
+START_TEST(test_unused)
+{
+	struct buf notices;
+	struct config *config = load(Y,
+		"worker:\n  idle: 30s\n  connections_per_process: 2\n  max: 50\n", &notices);
+
+	ck_assert_str_eq(notices.data,
+		"t:2:1: notice: worker.idle: has no effect in this version\n"
+		"t:3:1: notice: worker.connections_per_process: has no effect in this version\n");
+	buf_free(&notices);
+	config_free(config);
+	config = load(Y, "worker: {idle: 60s, connections_per_process: 1}\n", &notices);
+	ck_assert_str_eq(notices.data, "");
+	buf_free(&notices);
+	config_free(config);
+}
+END_TEST
+
+/* ---- durations and addresses that others ask for ---- */
+
+START_TEST(test_duration)
+{
+	static const struct {
+		const char *text;
+		int64_t ms; /* -1: none */
+	} rows[] = {{"10m", 600000}, {"1h30m", 5400000}, {"500ms", 500}, {"0s", 0}, {"10", -1},
+		{"", -1}, {"-1s", -1}, {"1y", -1}, {"1 m", -1}, {"99999999999999d", -1}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		int64_t ms = -1;
+
+		ck_assert_msg(config_duration_parse(rows[i].text, &ms) == (rows[i].ms >= 0), "%s",
+			rows[i].text);
+		if (rows[i].ms >= 0)
+			ck_assert_int_eq(ms, rows[i].ms);
+	}
+}
+END_TEST
+
+START_TEST(test_local)
+{
+	static const struct {
+		const char *listen, *http;
+		bool local;
+	} rows[] = {{"http://127.0.0.1:1", "127.0.0.1:1", true},
+		{"http://127.9.9.9:1", "127.9.9.9:1", true}, {"http://[::1]:1", "[::1]:1", true},
+		{"http://localhost:1", "localhost:1", true}, {"http://0.0.0.0:1", "0.0.0.0:1", false},
+		{"http://[::]:1", "[::]:1", false}, {"http://10.0.0.1:1", "10.0.0.1:1", false},
+		{"unix:x.sock", "127.0.0.1:1", true}};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct config *config = config_new_default(dir);
+		struct err err = {0};
+
+		ck_assert_int_eq(config_add_listen(config, rows[i].listen, true, &err), 0);
+		ck_assert_msg(config_listen_is_local(&config->listen[0]) == rows[i].local, "%s",
+			rows[i].listen);
+		ck_assert_msg(config_host_is_local(rows[i].http) == rows[i].local, "%s",
+			rows[i].http);
+		config_free(config);
+	}
 }
 END_TEST
 
@@ -1044,6 +1139,10 @@ int main(void)
 	tcase_add_test(tc, test_whole);
 	LOOP(test_dialect, dialects);
 	tcase_add_test(tc, test_dialect_lists);
+	tcase_add_test(tc, test_dialect_command);
+	tcase_add_test(tc, test_unused);
+	tcase_add_test(tc, test_duration);
+	tcase_add_test(tc, test_local);
 	LOOP(test_substitution, substitutions);
 	tcase_add_test(tc, test_substituted_number);
 	tcase_add_test(tc, test_env_file);
