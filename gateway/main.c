@@ -320,7 +320,6 @@ static int before_jail(struct process *process, struct span config, struct err *
 	r = take_config(gateway, config, err);
 	if (r < 0)
 		return r;
-	log_set_level((enum log_level)gateway->config->log_level);
 	log_set_format((enum log_format)gateway->config->log_format);
 	log_set_batching(true);
 	size_pool(gateway);

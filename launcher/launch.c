@@ -1,5 +1,6 @@
 #include "launch.h"
 #include "keeper.h"
+#include "log.h"
 #include "process.h"
 #include "spawn.h"
 
@@ -50,6 +51,8 @@ static void keep_descriptors(int root_fd, int *stdio)
 	int *wanted[4] = {&root_fd, &stdio[0], &stdio[1], &stdio[2]};
 	int moved[4];
 
+	/* the root gives it one of its own */
+	log_set_file(-1);
 	for (int i = 0; i < 4; i++)
 		moved[i] = fcntl(*wanted[i], F_DUPFD_CLOEXEC, PROCESS_ROOT_FD + 4);
 	for (int i = 0; i < 4; i++) {

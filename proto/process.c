@@ -268,6 +268,14 @@ static void on_log_level(struct link *root, const struct message *msg, void *arg
 	log_set_level((enum log_level)level->level);
 }
 
+static void on_log_file(struct link *root, const struct message *msg, void *arg)
+{
+	(void)root;
+	(void)arg;
+	log_set_file(msg->fds[0]);
+	msg->fds[0] = -1;
+}
+
 /* The root is gone, or does not speak as it should: nobody is left to serve. */
 static void on_root_closed(struct link *root, int code, const char *why, void *arg)
 {
@@ -289,6 +297,7 @@ static void inherit_handlers(struct process *process)
 	handlers->on[MSG_CONFIG] = on_config;
 	handlers->on[MSG_STOP] = on_stop;
 	handlers->on[MSG_LOG_LEVEL] = on_log_level;
+	handlers->on[MSG_LOG_FILE] = on_log_file;
 	handlers->on[MSG_LINK_GRANT] = on_link_grant;
 	handlers->on[MSG_LINK_DENY] = on_link_deny;
 	handlers->on[MSG_LINK_OFFER] = on_link_offer;

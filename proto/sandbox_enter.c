@@ -1,10 +1,10 @@
 #include "sandbox.h"
+#include "log.h"
 #include "syscall_filter.h"
 
 #include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED true
@@ -17,7 +17,7 @@ static bool logs_to_file(void)
 {
 	struct stat st;
 
-	return fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode);
+	return fstat(log_fd(), &st) == 0 && S_ISREG(st.st_mode);
 }
 
 static void limit_resources(unsigned limits)

@@ -250,7 +250,8 @@ static _Noreturn void become(const char *path, enum role role, int link_fd)
 		fcntl(link_fd, F_SETFD, 0);
 	else
 		dup2(link_fd, PROCESS_ROOT_FD);
-	close_range(PROCESS_ROOT_FD + 1, ~0u, 0);
+	/* not closed at once: a log file is still needed when the program cannot be executed */
+	close_range(PROCESS_ROOT_FD + 1, ~0u, CLOSE_RANGE_CLOEXEC);
 	for (int sig = 1; sig < NSIG; sig++)
 		signal(sig, SIG_DFL);
 	sigemptyset(&none);

@@ -7,6 +7,8 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
 
@@ -304,6 +306,7 @@ static const struct {
 	{"tree", write_tree},
 	{"status", write_status},
 	{"metrics", write_metrics},
+	{"rolling", node_write_rolling},
 };
 
 static void write_config(struct node *node, struct buf *out)
@@ -375,32 +378,111 @@ static void command_restart(struct node *node, struct link *link, const struct m
 	reply(link, msg->stream, n ? 0 : ERR_NOT_FOUND, text, SPAN_NONE);
 }
 
-void node_set_log_level(struct node *node, enum log_level level)
+/* "server/NAME" or "role/NAME"; empty: the whole node. name: room for the server's. */
+static int read_target(const struct node *node, struct span text, struct level_target *target,
+	char *name, size_t size, struct err *err)
 {
-	const struct msg_log_level fields = {.level = level};
-	struct child *child;
+	const char *slash = text.len ? memchr(text.p, '/', text.len) : NULL;
 
-	node->log_level = level;
-	log_set_level(level);
-	for (child = node->children.by_instance; child; child = child->hh.next)
-		if (child->link)
-			link_post(child->link, MSG_LOG_LEVEL, 0, &fields);
+	target->server = "";
+	if (text.len == 0)
+		return 0;
+	snprintf(name, size, "%.*s", slash ? (int)(text.p + text.len - slash - 1) : 0,
+		slash ? slash + 1 : "");
+	if (strncmp(text.p, "server/", 7) == 0) {
+		if (!config_find_server(node->config, name))
+			return err_set(err, ERR_NOT_FOUND, "there is no server %s", name);
+		target->scope = LEVEL_OF_SERVER;
+		target->server = name;
+		return 0;
+	}
+	for (int role = 0; strncmp(text.p, "role/", 5) == 0 && role < ROLE_MAX; role++) {
+		if (strcmp(role_name((enum role)role), name) != 0)
+			continue;
+		target->scope = LEVEL_OF_ROLE;
+		target->role = (enum role)role;
+		return 0;
+	}
+	return err_set(err, ERR_NOT_FOUND,
+		"there is no role %s: gatehouse ps shows them in its first column", name);
+}
+
+/* Up to the next space, which is passed over. text may be NULL. */
+static struct span next_word(struct span *rest, char *text, size_t size)
+{
+	size_t len = 0;
+	struct span word;
+
+	while (len < rest->len && rest->p[len] != ' ')
+		len++;
+	word = span_of(rest->p, len);
+	*rest = len < rest->len ? span_of(rest->p + len + 1, rest->len - len - 1) : SPAN_NONE;
+	if (text)
+		snprintf(text, size, "%.*s", SPAN_ARG(word));
+	return word;
+}
+
+static void describe_level(const struct node *node, const struct level_target *target,
+	const char *for_text, char *text, size_t size)
+{
+	const char *where = target->scope == LEVEL_OF_NODE     ? "the node logs"
+			    : target->scope == LEVEL_OF_SERVER ? target->server
+							       : role_name(target->role);
+
+	snprintf(text, size, "%s%s at %s%s%s%s%s", where,
+		target->scope == LEVEL_OF_SERVER ? ": its worker logs"
+		: target->scope == LEVEL_OF_ROLE ? " processes log"
+						 : "",
+		log_level_name(target->level), *for_text ? " for " : "", for_text,
+		*for_text && target->scope == LEVEL_OF_NODE ? ", then again at " : "",
+		*for_text && target->scope == LEVEL_OF_NODE ? log_level_name(node->log_level) : "");
+}
+
+/* "LEVEL TARGET MS TEXT"; TARGET may be empty, MS 0: for good, TEXT says MS as a person does. */
+static int set_level(struct node *node, struct span words, char *text, size_t size, struct err *err)
+{
+	char name[LIMIT_SERVER_NAME + 1], number[24];
+	struct level_target target = {.scope = LEVEL_OF_NODE};
+	int level, r;
+
+	next_word(&words, name, sizeof(name));
+	level = log_level_parse(name);
+	if (level < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"there is no level %s: they are debug, info, warn and error", name);
+	target.level = (enum log_level)level;
+	r = read_target(node, next_word(&words, NULL, 0), &target, name, sizeof(name), err);
+	if (r < 0)
+		return r;
+	next_word(&words, number, sizeof(number));
+	r = node_set_level_of(node, &target, strtoull(number, NULL, 10), err);
+	if (r < 0)
+		return r;
+	snprintf(number, sizeof(number), "%.*s", SPAN_ARG(words));
+	describe_level(node, &target, number, text, size);
+	return 0;
 }
 
 static void command_log_level(struct node *node, struct link *link, const struct message *msg)
 {
-	char name[16];
-	int level;
+	char text[200] = "";
+	struct err err = {0};
+	int r = set_level(node, msg->payload, text, sizeof(text), &err);
 
-	snprintf(name, sizeof(name), "%.*s", SPAN_ARG(msg->payload));
-	level = log_level_parse(name);
-	if (level < 0) {
-		reply(link, msg->stream, level, "the levels are debug, info, warn and error",
-			SPAN_NONE);
-		return;
-	}
-	node_set_log_level(node, (enum log_level)level);
-	reply(link, msg->stream, 0, name, SPAN_NONE);
+	reply(link, msg->stream, r, r < 0 ? err_text(&err) : text, SPAN_NONE);
+}
+
+static void command_restart_sessions(
+	struct node *node, struct link *link, const struct message *msg)
+{
+	struct err err = {0};
+	unsigned total = 0;
+	char text[160];
+	int r = node_roll_sessions(node, &total, &err);
+
+	snprintf(text, sizeof(text), "%u session workers are being replaced, one after the other",
+		total);
+	reply(link, msg->stream, r, r < 0 ? err_text(&err) : text, SPAN_NONE);
 }
 
 static void reload(struct node *node, struct link *link, const struct message *msg, bool dry)
@@ -431,6 +513,7 @@ static const struct {
 } commands[] = {
 	{"stop", command_stop},
 	{"restart", command_restart},
+	{"restart-sessions", command_restart_sessions},
 	{"log-level", command_log_level},
 	{"reload", command_reload},
 	{"reload-dry-run", command_reload_dry},

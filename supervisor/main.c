@@ -27,7 +27,7 @@
 
 static const char usage[] = "usage: gatehouse-supervisor --config FILE [--listen URL ...] [--state "
 			    "DIR] [--socket PATH]\n"
-			    "                            [--private]\n"
+			    "                            [--watch] [--dev] [--private]\n"
 			    "People use: gatehouse serve -c FILE\n";
 
 static int parse_options(int argc, char **argv, struct node_options *ret)
@@ -35,10 +35,11 @@ static int parse_options(int argc, char **argv, struct node_options *ret)
 	static const struct option known[] = {{"config", required_argument, NULL, 'c'},
 		{"listen", required_argument, NULL, 'l'}, {"state", required_argument, NULL, 'd'},
 		{"socket", required_argument, NULL, 's'}, {"private", no_argument, NULL, 'p'},
+		{"watch", no_argument, NULL, 'w'}, {"dev", no_argument, NULL, 'D'},
 		{NULL, 0, NULL, 0}};
 	int c;
 
-	while ((c = getopt_long(argc, argv, "c:l:d:s:p", known, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "c:l:d:s:pwD", known, NULL)) != -1) {
 		if (c == 'c')
 			ret->config = optarg;
 		else if (c == 'd')
@@ -47,12 +48,37 @@ static int parse_options(int argc, char **argv, struct node_options *ret)
 			ret->socket = optarg;
 		else if (c == 'p')
 			ret->private = true;
+		else if (c == 'w')
+			ret->watch = true;
+		else if (c == 'D')
+			ret->dev = ret->watch = true;
 		else if (c == 'l' && ret->n_listen < NODE_LISTEN_OPTIONS_MAX)
 			ret->listen[ret->n_listen++] = optarg;
 		else
 			return -ERR_INVALID_ARGUMENT;
 	}
 	return ret->config && optind == argc ? 0 : -ERR_INVALID_ARGUMENT;
+}
+
+/* Everything that is said is shown: nobody but this machine may be there. */
+static int apply_dev(struct config *config, struct err *err)
+{
+	for (size_t i = 0; i < config->listen_count; i++)
+		if (!config_listen_is_local(&config->listen[i]))
+			return err_set(err, ERR_CONFIG,
+				"listen: %s can be reached from other machines, which --dev does "
+				"not allow: use --listen http://127.0.0.1:PORT, or leave --dev out",
+				config->listen[i].url.p);
+	if (*config->admin_http.p && !config_host_is_local(config->admin_http.p))
+		return err_set(err, ERR_CONFIG,
+			"admin.http: %s can be reached from other machines, which --dev does not "
+			"allow: use 127.0.0.1:PORT, or leave --dev out",
+			config->admin_http.p);
+	config->log_format = CONFIG_LOG_TEXT;
+	config->log_level = CONFIG_LOG_DEBUG;
+	config->log_payloads = true;
+	config->log_file = (struct config_text){.p = ""};
+	return 0;
 }
 
 int node_apply_options(const struct node_options *options, struct config *config, struct err *err)
@@ -67,6 +93,8 @@ int node_apply_options(const struct node_options *options, struct config *config
 		config->admin_socket = (struct config_text){.p = options->socket};
 	if (options->private)
 		config->admin_http = (struct config_text){.p = ""};
+	if (r == 0 && options->dev)
+		r = apply_dev(config, err);
 	return r;
 }
 
@@ -100,7 +128,7 @@ static int load_config(struct node *node, struct node_options *options)
 	if (text.len > 0)
 		fwrite(text.data, 1, text.len, stderr);
 	if (err.code)
-		fprintf(stderr, "--listen: %s\n", err_text(&err));
+		fprintf(stderr, "%s\n", err_text(&err));
 	buf_free(&text);
 	config_report_free(&report);
 	node->config_path = realpath(options->config, NULL);
@@ -150,6 +178,26 @@ static void find_run_dir(struct node *node)
 	}
 }
 
+/* For scripts and people: kill -USR1 $(cat STATE/lock) */
+static int write_pid(struct node *node, struct err *err)
+{
+	if (ftruncate(node->state_lock, 0) < 0 ||
+		dprintf(node->state_lock, "%d\n", (int)getpid()) < 0)
+		return err_set_errno(err, "cannot write %s/lock", node->state_dir);
+	return 0;
+}
+
+/* gatehouse doctor has a look at the lock, for a moment. */
+static int take_lock(int fd)
+{
+	for (int i = 0; i < 5; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		usleep(20000);
+	}
+	return -ERR_BUSY;
+}
+
 /* One node per state directory: the databases have one writer. */
 static int lock_state(struct node *node, struct err *err)
 {
@@ -167,12 +215,15 @@ static int lock_state(struct node *node, struct err *err)
 	node->state_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (node->state_lock < 0)
 		return err_set_errno(err, "cannot open %s", path);
-	if (flock(node->state_lock, LOCK_EX | LOCK_NB) < 0)
+	if (take_lock(node->state_lock) < 0) {
+		close(node->state_lock);
+		node->state_lock = 0;
 		return err_set(err, ERR_BUSY,
 			"another node uses the state directory %s: stop it (gatehouse stop), or "
 			"set state: to another",
 			node->state_dir);
-	return 0;
+	}
+	return write_pid(node, err);
 }
 
 /* Every worker, link and client costs descriptors here and in the children, which inherit the
@@ -208,19 +259,22 @@ static void on_stop_signal(evutil_socket_t sig, short what, void *arg)
 
 static void on_reload_signal(evutil_socket_t sig, short what, void *arg)
 {
+	(void)sig;
+	(void)what;
+	node_reload_aloud(arg);
+}
+
+static void on_reopen_signal(evutil_socket_t sig, short what, void *arg)
+{
+	struct node *node = arg;
 	struct err err = {0};
-	struct buf out;
 
 	(void)sig;
 	(void)what;
-	buf_init(&out, 65536);
-	if (node_reload(arg, false, &out, &err) < 0)
-		log_error(
-			"config.reload_failed", err_text(&err), KV_SPAN("detail", buf_span(&out)));
-	else
-		log_info("config.reloaded", "a new configuration is in force",
-			KV_SPAN("detail", buf_span(&out)));
-	buf_free(&out);
+	if (node_reopen_log(node, &err) < 0)
+		log_error("log.reopen_failed", err_text(&err));
+	else if (node->log_path)
+		log_info("log.reopened", "the log file was opened anew");
 }
 
 static void on_orphans(evutil_socket_t fd, short what, void *arg)
@@ -247,7 +301,8 @@ static int make_events(struct node *node)
 		int sig;
 		event_callback_fn fn;
 	} signals[] = {
-		{SIGTERM, on_stop_signal}, {SIGINT, on_stop_signal}, {SIGHUP, on_reload_signal}};
+		{SIGTERM, on_stop_signal}, {SIGINT, on_stop_signal}, {SIGHUP, on_reload_signal},
+		{SIGUSR1, on_reopen_signal}};
 	const struct timeval beat = {NODE_HEARTBEAT_MS / 1000, NODE_HEARTBEAT_MS % 1000 * 1000};
 
 	node->base = event_base_new();
@@ -304,6 +359,8 @@ static int set_up(struct node *node, struct err *err)
 		return r;
 	children_init(&node->children, node->base, &node_child_ops, node);
 	r = node_open_listeners(node, err);
+	if (r == 0 && node->options->watch)
+		r = node_watch_config(node, err);
 	if (r == 0)
 		r = plan_tree(node, err);
 	return r;
@@ -331,6 +388,9 @@ static void await_rest(struct node *node)
 static void tear_down(struct node *node)
 {
 	node_servers_free(node);
+	node_unwatch_config(node);
+	node_rolling_free(node);
+	node_levels_free(node);
 	node_close_listeners(node);
 	tree_free(node->tree);
 	for (size_t i = 0; i < sizeof(node->signals) / sizeof(*node->signals); i++)
@@ -344,6 +404,18 @@ static void tear_down(struct node *node)
 		event_base_free(node->base);
 	config_free(node->config);
 	free(node->config_path);
+	node_close_log(node);
+	/* who signals the pid that stands there must not meet another process */
+	if (node->state_lock > 0 && ftruncate(node->state_lock, 0) < 0)
+		log_warn("node.lock_left", "cannot empty the lock file");
+}
+
+/* Whoever starts a node looks at its standard error, even when the log goes to a file. */
+static void tell_failure(const struct node *node, const struct err *err)
+{
+	log_error("node.start_failed", err_text(err));
+	if (node->log_path)
+		fprintf(stderr, "the node does not start: %s\n", err_text(err));
 }
 
 int main(int argc, char **argv)
@@ -364,15 +436,19 @@ int main(int argc, char **argv)
 		return EXIT_CONFIG;
 	node.log_level = (enum log_level)node.config->log_level;
 	log_set_level(node.log_level);
+	if (node_open_log(&node, &err) < 0) {
+		tell_failure(&node, &err);
+		return EXIT_CONFIG;
+	}
 	log_set_format((enum log_format)node.config->log_format);
 	find_programs(&node);
 	if (check_programs(&node, &err) < 0) {
-		log_error("node.start_failed", err_text(&err));
+		tell_failure(&node, &err);
 		return EXIT_GAVE_UP;
 	}
 	r = set_up(&node, &err);
 	if (r < 0) {
-		log_error("node.start_failed", err_text(&err));
+		tell_failure(&node, &err);
 		tear_down(&node);
 		return EXIT_FAILURE;
 	}

@@ -7,6 +7,8 @@
  *   broker.c    links between children                       forks.c   workers (zygote) and stdio servers (launcher)
  *   control.c   what the admin process asks and commands     reload.c  a new configuration
  *   sandbox.c   who has a system call filter
+ *   levels.c    log levels, of all or some                log_file.c  the log file and its rotation
+ *   watch.c     the configuration file under watch         rolling.c   session workers replaced one by one
  */
 #ifndef GATEHOUSE_NODE_H
 #define GATEHOUSE_NODE_H
@@ -33,6 +35,9 @@ struct node_listener {
 };
 
 struct server_retry;
+struct level_rule;
+struct watch;
+struct rolling;
 
 /* What is known of the processes of a role that are gone. */
 struct node_tally {
@@ -49,6 +54,8 @@ struct node_options {
 	unsigned n_listen;
 	const char *state;  /* NULL: not given */
 	const char *socket; /* NULL: not given */
+	bool watch;         /* reload when the file changes */
+	bool dev;           /* for who develops servers or a configuration: see node_apply_options */
 	bool private;       /* no metrics port: there may be several such nodes of one configuration */
 };
 
@@ -75,7 +82,13 @@ struct node {
 	unsigned spread_left; /* children to look at */
 	int view;             /* memory file: the configuration without secrets */
 	uint64_t view_generation; /* 0: none yet */
-	enum log_level log_level; /* of all processes */
+	enum log_level log_level; /* of all processes for which levels has no other */
+	struct level_rule *levels;
+	unsigned n_levels;
+	char *log_path; /* log.file; NULL: standard error */
+	int log_file;   /* -1: none */
+	struct watch *watch;
+	struct rolling *rolling;
 	struct event *heartbeat;
 	struct node_tally tally[ROLE_MAX];
 	bool reload_failed; /* the last one */
@@ -177,14 +190,48 @@ void node_tell_server_states(struct node *node, struct child *registry);
 /* control.c */
 void node_on_query(struct link *link, const struct message *msg, void *arg);
 void node_on_command(struct link *link, const struct message *msg, void *arg);
-/* Of all processes, those to come included. */
-void node_set_log_level(struct node *node, enum log_level level);
 
-/* main.c */
+/* levels.c: of processes that live and of those to come */
+#define NODE_LEVELS_MAX 64u
+enum level_scope { LEVEL_OF_NODE, LEVEL_OF_ROLE, LEVEL_OF_SERVER };
+struct level_target {
+	enum log_level level;
+	enum level_scope scope;
+	enum role role;     /* LEVEL_OF_ROLE */
+	const char *server; /* LEVEL_OF_SERVER; else "" */
+};
+/* The level of a process of this role (name: of an upstream worker, its server). */
+enum log_level node_log_level(const struct node *node, enum role role, const char *name);
+/* Of all processes; ends what was set for some of them. */
+void node_set_log_level(struct node *node, enum log_level level);
+/* for_ms 0: until the level of the node is set. Returns 0, -ERR_TOO_MANY or -ERR_NO_MEMORY. */
+int node_set_level_of(struct node *node, const struct level_target *target, uint64_t for_ms, struct err *err);
+void node_levels_free(struct node *node);
+
+/* log_file.c */
+int node_open_log(struct node *node, struct err *err);
+void node_give_log(struct node *node, struct child *child);
+/* A file that was moved away is begun anew, by all processes; on failure they go on with the old one. */
+int node_reopen_log(struct node *node, struct err *err);
+void node_close_log(struct node *node);
+
+/* watch.c */
+int node_watch_config(struct node *node, struct err *err);
+void node_unwatch_config(struct node *node);
+
+/* rolling.c: replace all session workers of now. -ERR_BUSY while that goes on, -ERR_NO_MEMORY. */
+int node_roll_sessions(struct node *node, unsigned *ret_total, struct err *err);
+/* {"total","replaced","finishing","running"} of the latest; zeros when there was none. */
+void node_write_rolling(struct node *node, struct buf *out);
+void node_rolling_free(struct node *node);
+
+/* main.c: what the command line says wins. -ERR_CONFIG when the configuration does not go with it. */
 int node_apply_options(const struct node_options *options, struct config *config, struct err *err);
 
 /* reload.c: 0, or an error that names what is wrong; text (for people) in out. dry: only say. */
 int node_reload(struct node *node, bool dry, struct buf *out, struct err *err);
+/* The same when nobody waits for an answer: what came of it is logged. */
+void node_reload_aloud(struct node *node);
 
 static inline struct node *child_node(const struct child *child)
 {

@@ -124,3 +124,18 @@ int node_reload(struct node *node, bool dry, struct buf *out, struct err *err)
 	config_free(old);
 	return 0;
 }
+
+void node_reload_aloud(struct node *node)
+{
+	struct err err = {0};
+	struct buf out;
+
+	buf_init(&out, 65536);
+	if (node_reload(node, false, &out, &err) < 0)
+		log_error(
+			"config.reload_failed", err_text(&err), KV_SPAN("detail", buf_span(&out)));
+	else
+		log_info("config.reloaded", "a new configuration is in force",
+			KV_SPAN("detail", buf_span(&out)));
+	buf_free(&out);
+}

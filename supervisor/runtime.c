@@ -3,11 +3,13 @@
 #include "log.h"
 #include "memfile.h"
 #include "node.h"
+#include "process.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define VIEW_MAX (16u * 1024 * 1024)
@@ -117,13 +119,14 @@ void node_introduce(struct node *node, struct child *child)
 		.name = span_str(child->name),
 		.state_dir = span_str(node->state_dir),
 		.run_dir = span_str(node->run_dir),
-		.log_level = (uint64_t)node->log_level + 1,
+		.log_level = (uint64_t)node_log_level(node, child->role, child->name) + 1,
 		.log_format = (uint64_t)node->config->log_format + 1,
 		.best_effort = node->config->sandbox == CONFIG_SANDBOX_BEST_EFFORT,
 	};
 	struct err err = {0};
 	int fd, r;
 
+	node_give_log(node, child);
 	r = node_config_view(node, child, &fd, &err);
 	if (r == 0) {
 		r = link_send(child->link, MSG_START, 0, &start, SPAN_NONE, &fd);
@@ -321,6 +324,21 @@ void node_turn(struct node *node)
 	arm_timer(node);
 }
 
+/*
+ * The policy stops one after the other. A gateway that does not know yet would go on to say that it
+ * is ready, and to take what the others no longer do. And a connection that nobody will accept is
+ * better refused than left to wait for the end.
+ */
+static void drain_gateways(struct node *node)
+{
+	struct child *child;
+
+	for (child = node->children.by_instance; child; child = child->hh.next)
+		if (child->role == ROLE_GATEWAY && child->state == CHILD_RUNNING)
+			child_stop(child, child->stop_ms);
+	node_close_listeners(node);
+}
+
 void node_stop(struct node *node, int exit_status)
 {
 	if (node->stopping)
@@ -328,6 +346,7 @@ void node_stop(struct node *node, int exit_status)
 	node->stopping = true;
 	node->exit_status = exit_status;
 	log_info("node.stopping", "the node stops");
+	drain_gateways(node);
 	tree_stop(node->tree, clock_ms());
 	node_turn(node);
 }
@@ -476,7 +495,11 @@ static void count_exit(struct node *node, const struct child *gone, int code, in
 static void on_child_exited(struct child *child, int code, int status, void *arg)
 {
 	struct node *node = arg;
-	struct exit_status exit_status = exit_status_from_wait(code, status, child->reason);
+	/* a gateway that was told to drain before its turn came, and did */
+	bool drained = node->stopping && child->role == ROLE_GATEWAY && code == CLD_EXITED &&
+		       status == EXIT_SUCCESS;
+	struct exit_status exit_status = exit_status_from_wait(
+		code, drained ? EXIT_STATUS_SHUTDOWN : status, child->reason);
 	char reason[160];
 
 	child_describe_exit(code, status, reason, sizeof(reason));

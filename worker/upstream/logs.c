@@ -27,7 +27,8 @@ void logs_add(struct logs *logs, const char *label, struct span text)
 		(logs->count == LOGS_LINES_MAX || logs->bytes + text.len > LOGS_BYTES_MAX))
 		drop_oldest(logs);
 	line = &logs->lines[(logs->first + logs->count) % LOGS_LINES_MAX];
-	*line = (struct logs_line){.when = clock_wall_s(), .text = copy, .len = text.len};
+	*line = (struct logs_line){
+		.n = ++logs->total, .when = clock_wall_s(), .text = copy, .len = text.len};
 	snprintf(line->label, sizeof(line->label), "%s", label);
 	logs->count++;
 	logs->bytes += text.len;
@@ -39,7 +40,8 @@ int logs_write(const struct logs *logs, struct buf *out)
 	for (unsigned i = 0; i < logs->count; i++) {
 		const struct logs_line *line = &logs->lines[(logs->first + i) % LOGS_LINES_MAX];
 
-		buf_printf(out, "%s{\"ts\":%lld,\"session\":", i ? "," : "", (long long)line->when);
+		buf_printf(out, "%s{\"n\":%llu,\"ts\":%lld,\"session\":", i ? "," : "",
+			(unsigned long long)line->n, (long long)line->when);
 		json_write_string(out, span_str(line->label));
 		buf_append_str(out, ",\"text\":");
 		json_write_string(out, span_of(line->text, line->len));

@@ -59,7 +59,6 @@ static int take_config(struct upstream *up, struct span json, struct err *err)
 	up->config = config;
 	up->server = server;
 	log_set_format((enum log_format)config->log_format);
-	log_set_level((enum log_level)config->log_level);
 	return 0;
 }
 
