@@ -3,6 +3,7 @@
  * {"ok":true, …} or {"ok":false,"error":{"reason","message","next"}}.
  */
 #include "admin.h"
+#include "answers.h"
 #include "bounds.h"
 #include "json.h"
 #include "json_write.h"
@@ -10,11 +11,15 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define ARGUMENT_MAX 256u
 #define WRAP 1u  /* the answer stands under the command's name, not beside "ok" */
 #define LOUD 2u  /* a COMMAND: it changes something */
 #define NAMED 4u /* the argument is the part's name, not the payload */
+#define MAY_LACK 8u /* the argument need not be there */
+/* The longest for which a log level is set: a week. */
+#define FOR_MS_MAX (7 * 24 * CONFIG_HOUR)
 
 struct request;
 
@@ -36,7 +41,11 @@ struct request {
 	struct seat *seat;
 	const struct command *command;
 	bool dry_run;
+	bool rolling;
 	char argument[ARGUMENT_MAX];
+	/* of log-level: "server/NAME", "role/NAME" or "", and for how long; 0: for good */
+	char target[ARGUMENT_MAX];
+	int64_t for_ms;
 };
 
 /* --- answers -------------------------------------------------------------------------------- */
@@ -82,36 +91,17 @@ static void fail(struct request *request, const struct err *err)
 	buf_free(&out);
 }
 
-/* The members of a JSON object, with a leading comma; nothing for anything else. */
-static void splice_members(struct buf *out, struct span json)
-{
-	json = json_trim(json);
-	if (json_type(json) != JSON_OBJECT)
-		return;
-	json = json_trim(span_of(json.p + 1, json.len - 2));
-	if (json.len == 0)
-		return;
-	buf_append_char(out, ',');
-	buf_append_span(out, json);
-}
-
-static bool is_json(const struct parts_answer *answer)
-{
-	return answer->payload &&
-	       json_check(span_of(answer->payload, answer->len), LIMIT_JSON_DEPTH, NULL) == 0;
-}
-
 static void write_answer(
 	const struct request *request, const struct parts_answer *answer, struct buf *out)
 {
 	struct span payload = span_of(answer->payload, answer->len);
 
 	buf_append_str(out, "{\"ok\":true");
-	if (is_json(answer) && request->command->flags & WRAP) {
+	if (answer_is_json(answer) && request->command->flags & WRAP) {
 		buf_printf(out, ",\"%s\":", request->command->name);
 		buf_append_span(out, json_trim(payload));
-	} else if (is_json(answer)) {
-		splice_members(out, payload);
+	} else if (answer_is_json(answer)) {
+		answers_splice(out, payload);
 	} else {
 		buf_append_str(out, ",\"message\":");
 		json_write_string(out, payload.len ? payload : span_str(answer->err.detail));
@@ -215,8 +205,8 @@ static void on_status(void *arg, const struct parts_answer *answers, size_t n)
 
 	buf_init(&out, ADMIN_REPLY_MAX);
 	buf_append_str(&out, "{\"ok\":true");
-	if (answers[0].err.code == 0 && is_json(&answers[0]))
-		splice_members(&out, span_of(answers[0].payload, answers[0].len));
+	if (answers[0].err.code == 0 && answer_is_json(&answers[0]))
+		answers_splice(&out, span_of(answers[0].payload, answers[0].len));
 	buf_append_str(&out, ",\"servers\":");
 	admin_write_servers(request->admin, &out);
 	write_sessions(&out, &answers[1]);
@@ -259,8 +249,8 @@ static void on_resources(void *arg, const struct parts_answer *answers, size_t n
 	if (out.len == 0) {
 		buf_append_str(&out, "{\"ok\":true");
 		for (size_t i = 0; i < n; i++)
-			if (is_json(&answers[i]))
-				splice_members(&out, span_of(answers[i].payload, answers[i].len));
+			if (answer_is_json(&answers[i]))
+				answers_splice(&out, span_of(answers[i].payload, answers[i].len));
 		buf_append_char(&out, '}');
 	}
 	finish(request, &out);
@@ -304,7 +294,7 @@ static void on_sessions(void *arg, const struct parts_answer *answers, size_t n)
 	int64_t worker;
 
 	(void)n;
-	worker = err.code == 0 && is_json(&answers[0])
+	worker = err.code == 0 && answer_is_json(&answers[0])
 			 ? worker_of(span_of(answers[0].payload, answers[0].len), session)
 			 : -1;
 	if (err.code == 0 && worker < 0)
@@ -325,11 +315,83 @@ static void on_sessions(void *arg, const struct parts_answer *answers, size_t n)
 static void start_restart(struct request *request)
 {
 	static const struct parts_ask sessions = {.role = ROLE_SESSIONS, .what = "sessions"};
+	struct err err = {0};
 
-	if (strncmp(request->argument, "session/", 8) == 0)
+	if (strcmp(request->argument, "sessions") == 0 && request->rolling) {
+		relay_to(request, "restart-sessions", SPAN_NONE);
+	} else if (strcmp(request->argument, "sessions") == 0) {
+		err_set(&err, ERR_INVALID_ARGUMENT,
+			"all sessions are restarted one after the other (rolling); all at once is "
+			"role/worker");
+		fail(request, &err);
+	} else if (strncmp(request->argument, "session/", 8) == 0) {
 		ask(request, &sessions, 1, ADMIN_QUERY_MS, on_sessions);
-	else
+	} else {
 		relay(request);
+	}
+}
+
+/* --- log levels ------------------------------------------------------------------------------- */
+
+static void start_log_level(struct request *request)
+{
+	char payload[3 * ARGUMENT_MAX], text[32] = "";
+
+	if (request->for_ms > 0)
+		config_duration_format(request->for_ms, text, sizeof(text));
+	snprintf(payload, sizeof(payload), "%s %s %lld %s", request->argument, request->target,
+		(long long)request->for_ms, text);
+	relay_to(request, "log-level", span_str(payload));
+}
+
+/* --- logs: of one server, or of all ------------------------------------------------------------ */
+
+static void on_logs(void *arg, const struct parts_answer *answers, size_t n)
+{
+	struct request *request = arg;
+	struct err err = {0};
+	struct buf out;
+
+	if (!answers_logs_fit(answers, n)) {
+		err_set(&err, ERR_TOO_MANY, "the lines of all servers are too many at once: name one");
+		fail(request, &err);
+		return;
+	}
+	buf_init(&out, ADMIN_REPLY_MAX);
+	answers_write_logs(answers, n, &out);
+	finish(request, &out);
+	buf_free(&out);
+}
+
+static void ask_all_servers(struct request *request)
+{
+	const struct config *config = request->admin->config;
+	struct parts_ask *asks = calloc(config->server_count + 1, sizeof(*asks));
+	struct err err = {0};
+	size_t n = 0;
+
+	for (size_t i = 0; asks && i < config->server_count; i++)
+		if (!config->servers[i].disabled)
+			asks[n++] = (struct parts_ask){.role = ROLE_UPSTREAM,
+				.name = config->servers[i].name,
+				.what = "logs"};
+	if (!asks) {
+		err_set(&err, ERR_NO_MEMORY, "no memory to ask all servers");
+		fail(request, &err);
+	} else if (n == 0) {
+		on_logs(request, NULL, 0);
+	} else {
+		ask(request, asks, n, ADMIN_QUERY_MS, on_logs);
+	}
+	free(asks);
+}
+
+static void start_logs(struct request *request)
+{
+	if (request->argument[0])
+		relay(request);
+	else
+		ask_all_servers(request);
 }
 
 /* --- metrics and help ----------------------------------------------------------------------- */
@@ -370,14 +432,16 @@ static const struct command commands[] = {
 	{"prompts", RIGHT_VIEW, relay, ROLE_REGISTRY, "prompts", 0, NULL, NULL},
 	{.name = "resources", .right = RIGHT_VIEW, .start = start_resources},
 	{"sessions", RIGHT_VIEW, relay, ROLE_SESSIONS, "sessions", 0, NULL, NULL},
-	{"logs", RIGHT_VIEW, relay, ROLE_UPSTREAM, "logs", NAMED, "server", "gatehouse servers"},
+	{"logs", RIGHT_VIEW, start_logs, ROLE_UPSTREAM, "logs", NAMED | MAY_LACK, "server",
+		"gatehouse servers"},
+	{"rolling", RIGHT_VIEW, relay, ROLE_ROOT, "rolling", WRAP, NULL, NULL},
 	{"restart", RIGHT_OPERATE, start_restart, ROLE_ROOT, "restart", LOUD, "target",
 		"gatehouse ps"},
 	{"session-close", RIGHT_OPERATE, relay, ROLE_SESSIONS, "close", LOUD, "session",
 		"gatehouse sessions"},
 	{"reload", RIGHT_OPERATE, start_reload, ROLE_ROOT, "reload", LOUD, NULL, NULL},
-	{"log-level", RIGHT_OPERATE, relay, ROLE_ROOT, "log-level", LOUD, "level",
-		"gatehouse log-level info"},
+	{"log-level", RIGHT_OPERATE, start_log_level, ROLE_ROOT, "log-level", LOUD, "level",
+		"gatehouse servers, or gatehouse ps for the roles"},
 	{"stop", RIGHT_OPERATE, relay, ROLE_ROOT, "stop", LOUD, NULL, NULL},
 };
 
@@ -418,16 +482,44 @@ static int find_command(struct span name, const struct command **ret, struct err
 		"there is no command '%.*s': {\"command\":\"help\"} lists them", SPAN_ARG(decoded));
 }
 
+/* Members that some commands take beside their argument. */
+static int read_details(struct request *request, struct span json, struct err *err)
+{
+	static const char *const scopes[] = {"server", "role"};
+	struct span value, text = SPAN_NONE;
+	char name[ARGUMENT_MAX - 16];
+
+	json_get_bool(json_object_get(json, SPAN_LIT("dry_run")), &request->dry_run);
+	json_get_bool(json_object_get(json, SPAN_LIT("rolling")), &request->rolling);
+	value = json_object_get(json, SPAN_LIT("for_ms"));
+	if (value.len && (json_get_int64(value, &request->for_ms) < 0 || request->for_ms < 1 ||
+				 request->for_ms > FOR_MS_MAX))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"\"for_ms\" is a number of milliseconds up to a week");
+	for (size_t i = 0; i < sizeof(scopes) / sizeof(*scopes); i++) {
+		value = json_object_get(json, span_str(scopes[i]));
+		if (!value.len)
+			continue;
+		if (request->target[0] ||
+			json_string_copy(value, name, sizeof(name), &text) < 0 || text.len == 0 ||
+			memchr(text.p, ' ', text.len))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+				"\"server\" or \"role\" is one name without spaces");
+		snprintf(request->target, sizeof(request->target), "%s/%.*s", scopes[i],
+			SPAN_ARG(text));
+	}
+	return 0;
+}
+
 static int read_argument(struct request *request, struct span json, struct err *err)
 {
 	const char *name = request->command->argument;
+	struct span value = name ? json_object_get(json, span_str(name)) : SPAN_NONE;
 	struct span text = SPAN_NONE;
 
-	json_get_bool(json_object_get(json, SPAN_LIT("dry_run")), &request->dry_run);
-	if (!name)
+	if (!name || (!value.len && request->command->flags & MAY_LACK))
 		return 0;
-	if (json_string_copy(json_object_get(json, span_str(name)), request->argument,
-		    sizeof(request->argument) - 1, &text) < 0 ||
+	if (json_string_copy(value, request->argument, sizeof(request->argument) - 1, &text) < 0 ||
 		text.len == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			"'%s' needs \"%s\", a string of at most %u "
@@ -451,6 +543,8 @@ static int read_request(
 			request->command->name);
 	if (r == 0)
 		r = read_argument(request, json, err);
+	if (r == 0)
+		r = read_details(request, json, err);
 	return r;
 }
 

@@ -155,6 +155,7 @@ void client_close(struct client *client)
 
 /* --- asking --------------------------------------------------------------------------------- */
 
+/* Returns 0 with *ret (free), or an error of nng. */
 static int exchange(struct client *client, const char *command, const char *arguments, char **ret)
 {
 	struct buf request;
@@ -168,17 +169,44 @@ static int exchange(struct client *client, const char *command, const char *argu
 	if (r == 0)
 		r = nng_recv(client->nng, &reply, &len, NNG_FLAG_ALLOC);
 	buf_free(&request);
+	if (r != 0)
+		return r;
+	*ret = strndup(reply, len);
+	nng_free(reply, len);
+	return *ret ? 0 : NNG_ENOMEM;
+}
+
+static int tell_no_answer(const char *command, int r)
+{
 	if (r == NNG_ETIMEDOUT)
 		return ctl_fail(EXIT_TIMEOUT, "gatehouse status",
 			"the node did not answer '%s' within "
 			"%d s",
 			command, ANSWER_MS / 1000);
-	if (r != 0)
-		return ctl_fail(
-			EXIT_NODE, "gatehouse status", "'%s': %s", command, nng_strerror(r));
-	*ret = strndup(reply, len);
-	nng_free(reply, len);
-	return *ret ? EXIT_DONE : ctl_fail(EXIT_NODE, NULL, "out of memory");
+	return ctl_fail(EXIT_NODE, "gatehouse status", "'%s': %s", command, nng_strerror(r));
+}
+
+int client_ask_with(
+	struct client *client, const char *command, const char *arguments, cJSON **ret_json)
+{
+	char *text = NULL;
+
+	*ret_json = NULL;
+	if (exchange(client, command, arguments, &text) == 0)
+		*ret_json = cJSON_Parse(text);
+	free(text);
+	return *ret_json ? 0 : -1;
+}
+
+int client_ask_quietly(struct client *client, const char *command, cJSON **ret_json)
+{
+	if (client_ask_with(client, command, "", ret_json) < 0)
+		return -1;
+	if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(*ret_json, "ok")))
+		return 0;
+	cJSON_Delete(*ret_json);
+	*ret_json = NULL;
+	return -1;
 }
 
 /* What the node says is wrong, and the exit status that goes with its reason. */
@@ -203,10 +231,10 @@ int client_ask(struct client *client, const char *command, const char *arguments
 {
 	char *text = NULL;
 	cJSON *json;
-	int status = exchange(client, command, arguments, &text);
+	int status = EXIT_DONE, r = exchange(client, command, arguments, &text);
 
-	if (status != EXIT_DONE)
-		return status;
+	if (r != 0)
+		return tell_no_answer(command, r);
 	json = cJSON_Parse(text);
 	if (!json)
 		status = ctl_fail(EXIT_NODE, NULL, "the node's answer is not JSON");

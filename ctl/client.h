@@ -31,4 +31,12 @@ void client_close(struct client *client);
 int client_ask(struct client *client, const char *command, const char *arguments, char **ret_text,
 	cJSON **ret_json);
 
+/*
+ * The same without a word: 0 with *ret_json, the whole answer; -1 when there was none. An answer
+ * that says no is one for client_ask_with, none for client_ask_quietly.
+ */
+int client_ask_with(
+	struct client *client, const char *command, const char *arguments, cJSON **ret_json);
+int client_ask_quietly(struct client *client, const char *command, cJSON **ret_json);
+
 #endif

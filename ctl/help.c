@@ -38,6 +38,23 @@ int help_write_all(const struct command *commands, unsigned n, struct buf *out)
 		"more:    gatehouse COMMAND --help\n");
 }
 
+/* What one line of an option cannot say. */
+static const struct {
+	const char *words, *text;
+} notes[] = {
+	{"serve", "--dev is for developing a server or a configuration: the node watches the file\n"
+		  "(--watch), logs as text at level debug to standard error, with arguments and\n"
+		  "results of calls (log.payloads), and refuses addresses that other machines can\n"
+		  "reach. A file without a listen address gets http://127.0.0.1:8080.\n"},
+	{"doctor", "Looks at the configuration if -c names one, at this machine, and at the node if\n"
+		   "one answers. Exit status 1 when there is a problem; warnings are none.\n"},
+	{"restart", "A server's or role's processes are started again at once. With sessions\n"
+		    "--rolling, each session worker ends when it has answered what it was asked, and\n"
+		    "a fresh one takes its session up: no client loses a call.\n"},
+	{"log-level", "Of a server or role, the level stays until the time is over or the level of the\n"
+		      "whole node is set, which ends all others. A restart takes it from log.level.\n"},
+};
+
 int help_write_command(const struct command *command, struct buf *out)
 {
 	uint32_t options = command->options | common_options;
@@ -47,74 +64,8 @@ int help_write_command(const struct command *command, struct buf *out)
 	for (unsigned i = 0; i < OPT_MAX; i++)
 		if (options & 1u << i)
 			write_option(&option_rows[i], out);
+	for (unsigned i = 0; i < sizeof(notes) / sizeof(*notes); i++)
+		if (strcmp(notes[i].words, command->words) == 0)
+			buf_printf(out, "\n%s", notes[i].text);
 	return buf_printf(out, "\nexample: %s\n", command->example);
-}
-
-/* --- completion ----------------------------------------------------------------------------- */
-
-static int write_words(
-	const struct command *commands, unsigned n, const char *first, struct buf *out)
-{
-	size_t len = strlen(first);
-
-	for (unsigned i = 0; i < n; i++) {
-		const char *space = strchr(commands[i].words, ' ');
-
-		if (*first && space && (size_t)(space - commands[i].words) == len &&
-			strncmp(commands[i].words, first, len) == 0)
-			buf_printf(out, "%s ", space + 1);
-		/* "config show" and "config schema" are one first word */
-		else if (!*first && (!space || i == 0 ||
-					    strncmp(commands[i - 1].words, commands[i].words,
-						    (size_t)(space - commands[i].words)) != 0))
-			buf_printf(out, "%.*s ",
-				(int)(space ? (size_t)(space - commands[i].words)
-					    : strlen(commands[i].words)),
-				commands[i].words);
-	}
-	return buf_append(out, "", 0);
-}
-
-static void write_options_of(const struct command *command, struct buf *out)
-{
-	uint32_t options = command->options | common_options;
-
-	for (unsigned i = 0; i < OPT_MAX; i++)
-		if (options & 1u << i)
-			buf_printf(out, "--%s ", option_rows[i].name);
-}
-
-int help_write_completion(const struct command *commands, unsigned n, struct buf *out)
-{
-	buf_append_str(out, "_gatehouse() {\n"
-			    "\tlocal word=${COMP_WORDS[COMP_CWORD]} words=\n"
-			    "\tcase ${COMP_WORDS[COMP_CWORD-1]} in\n"
-			    "\t-c|--config) COMPREPLY=($(compgen -f -- \"$word\")); return;;\n"
-			    "\tesac\n"
-			    "\tcase $COMP_CWORD:${COMP_WORDS[1]} in\n\t1:*) words=\"");
-	write_words(commands, n, "", out);
-	buf_append_str(out, "\";;\n");
-	for (unsigned i = 0; i < n; i++) {
-		const char *words = commands[i].words;
-
-		if (strchr(words, ' '))
-			continue;
-		buf_append_str(out, "\t*:");
-		buf_append_str(out, words);
-		buf_append_str(out, ") words=\"");
-		write_words(commands, n, words, out);
-		if (strcmp(words, "completion") == 0)
-			buf_append_str(out, "bash ");
-		if (strcmp(words, "log-level") == 0)
-			buf_append_str(out, "debug info warn error ");
-		write_options_of(&commands[i], out);
-		buf_append_str(out, "\";;\n");
-	}
-	buf_append_str(out, "\t*:config) words=\"");
-	write_words(commands, n, "config", out);
-	return buf_append_str(out, "--config --origin --json --help \";;\n"
-				   "\tesac\n"
-				   "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
-				   "}\n"
-				   "complete -o default -F _gatehouse gatehouse\n");
 }

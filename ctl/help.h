@@ -19,7 +19,5 @@ extern const uint32_t common_options;
 /* Of all commands. */
 int help_write_all(const struct command *commands, unsigned n, struct buf *out);
 int help_write_command(const struct command *command, struct buf *out);
-/* Completion for bash. */
-int help_write_completion(const struct command *commands, unsigned n, struct buf *out);
 
 #endif

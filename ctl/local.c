@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define OUTPUT_MAX (8u * 1024 * 1024)
+#define DEV_LISTEN "http://127.0.0.1:8080"
 
 static int need_config(struct invocation *inv)
 {
@@ -68,10 +69,13 @@ static int supervisor_path(char *path, size_t size)
 	return snprintf(path, size, "%s/gatehouse-supervisor", dirname(self)) < (int)size ? 0 : -1;
 }
 
-static int check_listen(const struct invocation *inv, struct config *config)
+/* The root, which looks again, refuses what --dev does not allow. */
+static int check_listen(struct invocation *inv, struct config *config)
 {
 	struct err err = {0};
 
+	if (inv->option[OPT_DEV] && config->listen_count == 0 && inv->n_listen == 0)
+		inv->listen[inv->n_listen++] = DEV_LISTEN;
 	for (unsigned i = 0; i < inv->n_listen; i++)
 		if (config_add_listen(config, inv->listen[i], i == 0, &err) < 0)
 			return ctl_fail(EXIT_CONFIG, NULL, "--listen: %s", err_text(&err));
@@ -85,7 +89,7 @@ static int check_listen(const struct invocation *inv, struct config *config)
 int run_serve(struct invocation *inv)
 {
 	char path[PATH_MAX];
-	char *argv[8 + 2 * LISTEN_OPTIONS_MAX];
+	char *argv[10 + 2 * LISTEN_OPTIONS_MAX];
 	struct config_report report;
 	struct config *config = NULL;
 	int n = 0, status = need_config(inv);
@@ -112,6 +116,10 @@ int run_serve(struct invocation *inv)
 		argv[n++] = (char *)"--socket";
 		argv[n++] = (char *)inv->option[OPT_SOCKET];
 	}
+	if (inv->option[OPT_WATCH_FILE])
+		argv[n++] = (char *)"--watch";
+	if (inv->option[OPT_DEV])
+		argv[n++] = (char *)"--dev";
 	for (unsigned i = 0; i < inv->n_listen; i++) {
 		argv[n++] = (char *)"--listen";
 		argv[n++] = (char *)inv->listen[i];
@@ -123,28 +131,109 @@ int run_serve(struct invocation *inv)
 
 /* --- check ---------------------------------------------------------------------------------- */
 
+static cJSON *problems_as_json(const struct config_report *report)
+{
+	cJSON *list = cJSON_CreateArray();
+
+	for (size_t i = 0; i < report->count; i++) {
+		const struct config_problem *problem = &report->items[i];
+		cJSON *row = cJSON_CreateObject();
+
+		cJSON_AddStringToObject(
+			row, "severity", problem->severity == CONFIG_ERROR ? "error" : "notice");
+		cJSON_AddNumberToObject(row, "line", problem->line);
+		cJSON_AddNumberToObject(row, "column", problem->column);
+		cJSON_AddStringToObject(row, "text", problem->text);
+		cJSON_AddItemToArray(list, row);
+	}
+	return list;
+}
+
+static void add_need(cJSON *json, const char *name, int64_t need, int64_t have)
+{
+	cJSON *row = cJSON_AddObjectToObject(json, name);
+
+	cJSON_AddNumberToObject(row, "needed", (double)need);
+	if (have >= 0)
+		cJSON_AddNumberToObject(row, "limit", (double)have);
+	else
+		cJSON_AddNullToObject(row, "limit");
+}
+
+/* config and budget: NULL after a mistake. */
+static int print_check_json(const struct config_report *report, const struct config *config,
+	const struct config_budget *budget)
+{
+	cJSON *json = cJSON_CreateObject();
+	char *text;
+
+	cJSON_AddBoolToObject(json, "ok", config != NULL);
+	cJSON_AddItemToObject(json, "problems", problems_as_json(report));
+	if (config) {
+		cJSON_AddNumberToObject(json, "servers", (double)config->server_count);
+		cJSON_AddNumberToObject(json, "listeners", (double)config->listen_count);
+		add_need(json, "processes", budget->processes, budget->max_processes);
+		add_need(json, "descriptors", budget->descriptors, budget->max_descriptors);
+		add_need(json, "memory_bytes", budget->memory, budget->max_memory);
+		cJSON_AddNumberToObject(json, "commands", budget->commands);
+		cJSON_AddNumberToObject(json, "commands_missing", budget->missing);
+	}
+	text = cJSON_PrintUnformatted(json);
+	cJSON_Delete(json);
+	if (!text)
+		return ctl_fail(EXIT_NODE, NULL, "out of memory");
+	puts(text);
+	cJSON_free(text);
+	return EXIT_DONE;
+}
+
+static void print_check(const struct invocation *inv, const struct config_report *report,
+	const struct config *config, const struct config_budget *budget)
+{
+	struct buf out;
+
+	print_report(report);
+	buf_init(&out, OUTPUT_MAX);
+	buf_printf(&out, "%s: %zu %s, %zu %s\n", inv->option[OPT_CONFIG], config->server_count,
+		config->server_count == 1 ? "server" : "servers", config->listen_count,
+		config->listen_count == 1 ? "listener" : "listeners");
+	config_budget_write(budget, &out);
+	write_out(&out, stdout);
+	buf_free(&out);
+}
+
+static int check_file(
+	const struct invocation *inv, struct config_report *report, struct config **ret_config)
+{
+	const char *file = inv->option[OPT_CONFIG];
+	bool json = inv->option[OPT_JSON] != NULL;
+	struct config_budget budget;
+	int r = config_load(file, ret_config, report), status = EXIT_DONE;
+
+	if (r == 0)
+		config_check_environment(*ret_config, report, &budget);
+	if (r < 0 && r != -ERR_CONFIG)
+		return ctl_fail(EXIT_CONFIG, NULL, "%s: %s", file, err_reason(r));
+	if (json)
+		status = print_check_json(report, *ret_config, &budget);
+	else if (r == 0)
+		print_check(inv, report, *ret_config, &budget);
+	else
+		print_report(report);
+	return r < 0 ? EXIT_CONFIG : status;
+}
+
 int run_check(struct invocation *inv)
 {
 	struct config_report report;
-	struct config_budget budget;
 	struct config *config = NULL;
-	struct buf out;
 	int status = need_config(inv);
 
 	if (status != EXIT_DONE)
 		return status;
-	status = load(inv->option[OPT_CONFIG], false, &config, &report);
-	if (status == EXIT_DONE) {
-		config_check_environment(config, &report, &budget);
-		print_report(&report);
-		buf_init(&out, OUTPUT_MAX);
-		buf_printf(&out, "%s: %zu servers, %zu listeners\n", inv->option[OPT_CONFIG],
-			config->server_count, config->listen_count);
-		config_budget_write(&budget, &out);
-		write_out(&out, stdout);
-		buf_free(&out);
-		config_free(config);
-	}
+	config_report_init(&report);
+	status = check_file(inv, &report, &config);
+	config_free(config);
 	config_report_free(&report);
 	return status;
 }

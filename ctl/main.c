@@ -1,4 +1,5 @@
 /* gatehouse: see ctl.h. */
+#include "completion.h"
 #include "ctl.h"
 #include "help.h"
 
@@ -91,13 +92,14 @@ static int print_help(const struct command *command)
 int run_completion(struct invocation *inv)
 {
 	struct buf out;
-	int status;
+	int status = EXIT_USAGE;
 
-	if (inv->n_args != 1 || strcmp(inv->args[0], "bash") != 0)
-		return ctl_usage(inv, "name the shell: bash");
 	buf_init(&out, HELP_MAX);
-	help_write_completion(commands, N_COMMANDS, &out);
-	status = print(&out);
+	if (inv->n_args == 1 &&
+		completion_write(inv->args[0], commands, N_COMMANDS, &out) != -ERR_NOT_FOUND)
+		status = print(&out);
+	else
+		ctl_usage(inv, "name the shell: bash, zsh or fish");
 	buf_free(&out);
 	return status;
 }
@@ -154,12 +156,12 @@ static int fill_options(uint32_t allowed, struct option *known, char *letters)
 	return n;
 }
 
-static int option_of(int c)
+static int option_of(int c, uint32_t allowed)
 {
 	if (c >= 256)
 		return c - 256;
 	for (int i = 0; i < OPT_MAX; i++)
-		if (c > 0 && option_rows[i].letter == c)
+		if (c > 0 && allowed & 1u << i && option_rows[i].letter == c)
 			return i;
 	return -1;
 }
@@ -178,7 +180,7 @@ static int parse_options(struct invocation *inv, int argc, char **argv)
 	while ((c = getopt_long(argc, argv, letters, known, NULL)) != -1) {
 		if (c == ':')
 			return ctl_usage(inv, "%s needs an argument", argv[optind - 1]);
-		which = c == '?' ? -1 : option_of(c);
+		which = c == '?' ? -1 : option_of(c, allowed);
 		if (which < 0)
 			return ctl_usage(inv, "'%s' is no option of gatehouse %s", argv[optind - 1],
 				inv->command->words);

@@ -23,6 +23,7 @@ render_fn render_resources;
 render_fn render_prompts;
 render_fn render_logs;
 render_fn render_top;
+render_fn render_doctor;
 render_fn render_message; /* of commands: the sentence they are answered with */
 
 /* The result of a tool call as text: its content, one part a line. */

@@ -161,8 +161,24 @@ int render_resources(const cJSON *reply, const struct style *style, struct buf *
 
 /* --- logs, sentences ------------------------------------------------------------------------ */
 
+/* Columns of the longest server's name, 0 when the lines are of one. */
+static unsigned server_width(const cJSON *lines)
+{
+	unsigned width = 0;
+	const cJSON *line;
+
+	cJSON_ArrayForEach(line, lines)
+	{
+		unsigned one = text_width(json_text(line, "server"));
+
+		width = one > width ? one : width;
+	}
+	return width;
+}
+
 int render_logs(const cJSON *reply, const struct style *style, struct buf *out)
 {
+	unsigned width = server_width(member(reply, "lines"));
 	const cJSON *line;
 
 	(void)style;
@@ -175,6 +191,8 @@ int render_logs(const cJSON *reply, const struct style *style, struct buf *out)
 
 		if (gmtime_r(&when, &tm))
 			strftime(clock, sizeof(clock), "%Y-%m-%dT%H:%M:%SZ", &tm);
+		if (width > 0)
+			buf_printf(out, "%-*s ", (int)width, json_text(line, "server"));
 		buf_printf(out, "%s %s%s", clock, session, *session ? " " : "");
 		/* whole, but a server may not drive the terminal */
 		text_cut(json_text(line, "text"), 0, out);

@@ -1,8 +1,10 @@
 /* The commands that show something, or make the node do something: an answer of the admin socket
  * and its renderer. */
 #include "client.h"
+#include "config.h"
 #include "json_write.h"
 #include "render.h"
+#include "views.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -13,6 +15,9 @@
 #include <unistd.h>
 
 #define OUTPUT_MAX (64u * 1024 * 1024)
+/* The longest for which a log level is set: a week. */
+#define LEVEL_FOR_MAX_MS (7 * 24 * CONFIG_HOUR)
+#define ROLLING_LOOK_US 100000
 
 static struct style style_of_stdout(void)
 {
@@ -27,7 +32,7 @@ static struct style style_of_stdout(void)
 	return style;
 }
 
-static int print_reply(const struct invocation *inv, const char *text, const cJSON *json,
+int view_print(const struct invocation *inv, const char *text, const cJSON *json,
 	render_fn *render, bool clear)
 {
 	const struct style style = style_of_stdout();
@@ -57,7 +62,7 @@ static int show_once(const struct invocation *inv, struct client *client, const 
 	int status = client_ask(client, command, arguments, &text, &json);
 
 	if (status == EXIT_DONE)
-		status = print_reply(inv, text, json, render, clear);
+		status = view_print(inv, text, json, render, clear);
 	free(text);
 	cJSON_Delete(json);
 	return status;
@@ -181,10 +186,82 @@ int run_stop(struct invocation *inv)
 	return status;
 }
 
+/* Where it stands, on one line of a terminal again and again; elsewhere, only in the end. */
+static void show_progress(const cJSON *rolling, bool last)
+{
+	bool terminal = isatty(STDOUT_FILENO);
+
+	if (terminal)
+		printf("\r\033[K");
+	if (terminal || last)
+		printf("%.0f of %.0f session workers replaced", json_number(rolling, "replaced"),
+			json_number(rolling, "total"));
+	if (json_number(rolling, "finishing") > (last ? 0 : 1))
+		printf(last ? ", %.0f will be when they have finished their calls"
+			    : ", %.0f finish a call",
+			json_number(rolling, "finishing"));
+	if (last)
+		putchar('\n');
+	fflush(stdout);
+}
+
+static int await_rolling(const struct invocation *inv, struct client *client)
+{
+	cJSON *json;
+	char *text;
+	bool going = true;
+	int status = EXIT_DONE;
+
+	while (going && status == EXIT_DONE) {
+		const cJSON *rolling;
+
+		json = NULL;
+		text = NULL;
+		status = client_ask(client, "rolling", "", &text, &json);
+		rolling = cJSON_GetObjectItemCaseSensitive(json, "rolling");
+		going = status == EXIT_DONE &&
+			cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(rolling, "running"));
+		if (status == EXIT_DONE && !inv->option[OPT_JSON])
+			show_progress(rolling, !going);
+		else if (status == EXIT_DONE && !going)
+			puts(text);
+		free(text);
+		cJSON_Delete(json);
+		if (going)
+			usleep(ROLLING_LOOK_US);
+	}
+	return status;
+}
+
+static int restart_rolling(struct invocation *inv)
+{
+	struct client *client;
+	int status = client_open(inv, &client);
+
+	if (status != EXIT_DONE)
+		return status;
+	status = client_ask(
+		client, "restart", "\"target\":\"sessions\",\"rolling\":true", NULL, NULL);
+	if (status == EXIT_DONE)
+		status = await_rolling(inv, client);
+	client_close(client);
+	return status;
+}
+
 int run_restart(struct invocation *inv)
 {
+	bool sessions = inv->n_args == 1 && strcmp(inv->args[0], "sessions") == 0;
+
+	if (sessions && inv->option[OPT_ROLLING])
+		return restart_rolling(inv);
+	if (sessions)
+		return ctl_usage(inv, "sessions are restarted one after the other, which "
+				      "--rolling says; all at once is role/worker");
+	if (inv->option[OPT_ROLLING])
+		return ctl_usage(inv, "--rolling goes with sessions");
 	return show_named(inv, "restart", "target",
-		"name what to restart: server/NAME, role/NAME or session/ID", render_message);
+		"name what to restart: server/NAME, role/NAME, session/ID, or sessions --rolling",
+		render_message);
 }
 
 int run_session_close(struct invocation *inv)
@@ -193,10 +270,40 @@ int run_session_close(struct invocation *inv)
 		"name the session as gatehouse sessions shows it", render_message);
 }
 
+static void add_text(struct buf *out, const char *member, const char *text)
+{
+	if (!text)
+		return;
+	buf_printf(out, ",\"%s\":", member);
+	json_write_string(out, span_str(text));
+}
+
 int run_log_level(struct invocation *inv)
 {
-	return show_named(inv, "log-level", "level", "name the level: debug, info, warn or error",
-		render_message);
+	const char *time = inv->option[OPT_FOR];
+	struct buf arguments;
+	int64_t ms = 0;
+	int status;
+
+	if (inv->n_args != 1)
+		return ctl_usage(inv, "name the level: debug, info, warn or error");
+	if (inv->option[OPT_SERVER] && inv->option[OPT_ROLE])
+		return ctl_usage(inv, "--server and --role exclude each other");
+	if (time && (!config_duration_parse(time, &ms) || ms < 1 || ms > LEVEL_FOR_MAX_MS))
+		return ctl_usage(
+			inv, "--for %s: expected a time up to a week, such as 30s, 10m or 2h", time);
+	buf_init(&arguments, 65536);
+	buf_append_str(&arguments, "\"level\":");
+	json_write_string(&arguments, span_str(inv->args[0]));
+	add_text(&arguments, "server", inv->option[OPT_SERVER]);
+	add_text(&arguments, "role", inv->option[OPT_ROLE]);
+	if (time)
+		buf_printf(&arguments, ",\"for_ms\":%lld", (long long)ms);
+	status = buf_append_char(&arguments, '\0') < 0
+			 ? ctl_usage(inv, "that is too long")
+			 : show(inv, "log-level", arguments.data, render_message, false);
+	buf_free(&arguments);
+	return status;
 }
 
 int run_reload(struct invocation *inv)
@@ -216,76 +323,4 @@ static int render_metrics(const cJSON *reply, const struct style *style, struct 
 int run_metrics(struct invocation *inv)
 {
 	return show_list(inv, "metrics", render_metrics);
-}
-
-/* --- logs ------------------------------------------------------------------------------------ */
-
-/* Drop the lines of other sessions, and the first `seen` (they were shown before). */
-static void keep_lines(cJSON *reply, const char *session, const cJSON *last)
-{
-	cJSON *lines = cJSON_GetObjectItemCaseSensitive(reply, "lines");
-	int newest = -1;
-
-	for (int i = 0; last && i < cJSON_GetArraySize(lines); i++)
-		if (cJSON_Compare(cJSON_GetArrayItem(lines, i), last, true))
-			newest = i;
-	while (newest-- >= 0)
-		cJSON_DeleteItemFromArray(lines, 0);
-	for (int i = cJSON_GetArraySize(lines); session && i-- > 0;)
-		if (strcmp(json_text(cJSON_GetArrayItem(lines, i), "session"), session) != 0)
-			cJSON_DeleteItemFromArray(lines, i);
-}
-
-static int show_lines(
-	const struct invocation *inv, struct client *client, const char *arguments, cJSON **last)
-{
-	cJSON *json = NULL, *newest;
-	char *text = NULL;
-	int n, status = client_ask(client, "logs", arguments, NULL, &json);
-
-	if (status != EXIT_DONE)
-		return status;
-	newest = cJSON_GetObjectItemCaseSensitive(json, "lines");
-	n = cJSON_GetArraySize(newest);
-	newest = n > 0 ? cJSON_Duplicate(cJSON_GetArrayItem(newest, n - 1), true) : NULL;
-	keep_lines(json, inv->option[OPT_SESSION], *last);
-	if (inv->option[OPT_JSON])
-		text = cJSON_PrintUnformatted(json);
-	status = print_reply(inv, text ? text : "", json, render_logs, false);
-	if (newest) {
-		cJSON_Delete(*last);
-		*last = newest;
-	}
-	cJSON_free(text);
-	cJSON_Delete(json);
-	return status;
-}
-
-int run_logs(struct invocation *inv)
-{
-	struct client *client;
-	struct buf arguments;
-	cJSON *last = NULL;
-	int status;
-
-	if (inv->n_args != 1)
-		return ctl_usage(inv, "name the server: gatehouse servers lists them");
-	status = client_open(inv, &client);
-	if (status != EXIT_DONE)
-		return status;
-	buf_init(&arguments, 65536);
-	buf_append_str(&arguments, "\"server\":");
-	json_write_string(&arguments, span_str(inv->args[0]));
-	if (buf_append_char(&arguments, '\0') < 0)
-		status = ctl_usage(inv, "'%s' is too long", inv->args[0]);
-	while (status == EXIT_DONE) {
-		status = show_lines(inv, client, arguments.data, &last);
-		if (!inv->option[OPT_FOLLOW])
-			break;
-		sleep(1);
-	}
-	cJSON_Delete(last);
-	buf_free(&arguments);
-	client_close(client);
-	return status;
 }

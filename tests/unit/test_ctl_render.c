@@ -2,6 +2,7 @@
  * What the gatehouse command shows: help texts of all commands, and tables from canned answers,
  * against the files of tests/golden. GOLDEN_UPDATE=1 in the environment writes them anew.
  */
+#include "completion.h"
 #include "help.h"
 #include "render.h"
 
@@ -39,6 +40,8 @@ static const struct {
 	{"resources", render_resources, false},
 	{"prompts", render_prompts, false},
 	{"logs", render_logs, true},
+	{"logs_all", render_logs, true},
+	{"doctor", render_doctor, false},
 	{"message", render_message, false},
 	{"call", render_call, true},
 };
@@ -206,17 +209,25 @@ START_TEST(test_all_help)
 }
 END_TEST
 
-/* The shell itself says that it is a script, and completes with it. */
+/* The shells themselves complete with it: what they offer for each of four lines. */
+static const struct {
+	const char *shell, *ask;
+} completions[] = {
+	{"bash", "ask() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _gatehouse; "
+		 "echo \"${COMPREPLY[*]}\"; }\n"},
+	/* zsh's own part, which filters, is played */
+	{"zsh", "_describe() { print -r -- ${${(@P)2}%%:*} | tr ' ' '\\n' | grep \"^$word\" | tr "
+		"'\\n' ' ' | "
+		"sed 's/ $//'; echo; }\n"
+		"ask() { words=(\"$@\") CURRENT=$# word=${@[-1]}; _gatehouse; }\n"},
+	{"fish", "function ask; complete -C \"$argv\" | cut -f1 | string join ' '; end\n"},
+};
+
 START_TEST(test_completion)
 {
-	static const char ask[] =
-		"\nCOMP_WORDS=(gatehouse con); COMP_CWORD=1; _gatehouse; echo \"${COMPREPLY[*]}\""
-		"\nCOMP_WORDS=(gatehouse config sh); COMP_CWORD=2; _gatehouse; echo "
-		"\"${COMPREPLY[*]}\""
-		"\nCOMP_WORDS=(gatehouse log-level d); COMP_CWORD=2; _gatehouse; echo "
-		"\"${COMPREPLY[*]}\""
-		"\nCOMP_WORDS=(gatehouse tools --si); COMP_CWORD=2; _gatehouse; echo "
-		"\"${COMPREPLY[*]}\"\n";
+	static const char asked[] = "ask gatehouse con\nask gatehouse config sh\n"
+				    "ask gatehouse log-level d\nask gatehouse tools --si\n"
+				    "ask gatehouse config show --ori\nask gatehouse sessions cl\n";
 	char path[] = "/tmp/completion-XXXXXX", command[128], text[512] = "";
 	struct buf out;
 	FILE *shell;
@@ -224,17 +235,31 @@ START_TEST(test_completion)
 
 	ck_assert_int_ge(fd, 0);
 	buf_init(&out, TEXT_MAX);
-	ck_assert_int_eq(help_write_completion(commands, N_COMMANDS, &out), 0);
-	buf_append_str(&out, ask);
+	ck_assert_int_eq(
+		completion_write(completions[_i].shell, commands, N_COMMANDS, &out), 0);
+	buf_append_char(&out, '\n');
+	buf_append_str(&out, completions[_i].ask);
+	buf_append_str(&out, asked);
 	ck_assert_int_eq(write(fd, out.data, out.len), (ssize_t)out.len);
 	close(fd);
-	snprintf(command, sizeof(command), "bash %s", path);
+	snprintf(command, sizeof(command), "HOME=/nonexistent %s %s 2>&1", completions[_i].shell,
+		path);
 	shell = popen(command, "re");
 	ck_assert_ptr_nonnull(shell);
 	text[fread(text, 1, sizeof(text) - 1, shell)] = '\0';
 	pclose(shell);
 	unlink(path);
-	ck_assert_str_eq(text, "config\nshow\ndebug\n--size\n");
+	ck_assert_str_eq(text, "config\nshow\ndebug\n--size\n--origin\nclose\n");
+	buf_free(&out);
+}
+END_TEST
+
+START_TEST(test_unknown_shell)
+{
+	struct buf out;
+
+	buf_init(&out, TEXT_MAX);
+	ck_assert_int_eq(completion_write("tcsh", commands, N_COMMANDS, &out), -ERR_NOT_FOUND);
 	buf_free(&out);
 }
 END_TEST
@@ -317,7 +342,9 @@ int main(void)
 	tcase_add_loop_test(tcase, test_full_buffer, 0, n);
 	tcase_add_loop_test(tcase, test_command_help, 0, (int)N_COMMANDS);
 	tcase_add_test(tcase, test_all_help);
-	tcase_add_test(tcase, test_completion);
+	tcase_add_loop_test(
+		tcase, test_completion, 0, (int)(sizeof(completions) / sizeof(*completions)));
+	tcase_add_test(tcase, test_unknown_shell);
 	tcase_add_test(tcase, test_measures);
 	tcase_add_test(tcase, test_cut);
 	tcase_add_test(tcase, test_wrap);

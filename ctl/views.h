@@ -1,0 +1,15 @@
+/* What the files of views share. */
+#ifndef GATEHOUSE_CTL_VIEWS_H
+#define GATEHOUSE_CTL_VIEWS_H
+
+#include "ctl.h"
+#include "render.h"
+
+/*
+ * Print an answer: as text by render, or with --json as it came (text). clear: on a terminal, in
+ * place of what stands there. Returns an exit status.
+ */
+int view_print(const struct invocation *inv, const char *text, const cJSON *json, render_fn *render,
+	bool clear);
+
+#endif
