@@ -143,9 +143,9 @@ class Node:
         self.config = work.write('gatehouse.yaml', '\n'.join(lines) + '\n')
         self.program = None
 
-    def start(self, seconds=20.0):
+    def start(self, seconds=20.0, options=()):
         self.program = self.work.start(
-            [self.program_path, 'serve', '-c', self.config, '--listen', self.base], 'node')
+            [self.program_path, 'serve', '-c', self.config, '--listen', self.base, *options], 'node')
         ready = wait_until(lambda: not self.program.alive() or http_status(f'{self.base}/readyz') == 200, seconds)
         if not ready or not self.program.alive():
             raise RuntimeError(f'the node did not become ready:\n{self.program.said()}')
