@@ -48,7 +48,8 @@ int view_print(const struct invocation *inv, const char *text, const cJSON *json
 	} else {
 		r = render(json, &style, &out);
 	}
-	if (r == 0 && (fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
+	if (r == 0 && out.len > 0 &&
+		(fwrite(out.data, 1, out.len, stdout) != out.len || fflush(stdout) != 0))
 		r = -1;
 	buf_free(&out);
 	return r == 0 ? EXIT_DONE : EXIT_NODE;
