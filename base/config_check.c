@@ -92,8 +92,10 @@ static void notice_unused(
 /* clean: nothing was wrong with any one setting of it, so what is empty was never there. */
 static void check_reach(struct config_loader *l, const struct config_server *server, bool clean)
 {
-	static const char *const of_stdio[] = {"args", "env", "envFile", "cwd", "stderr", NULL};
-	static const char *const of_remote[] = {"headers", NULL};
+	static const char *const not_stdio[] = {"headers", "pingInterval", NULL};
+	static const char *const not_http[] = {
+		"args", "env", "envFile", "cwd", "stderr", "pingInterval", NULL};
+	static const char *const not_ws[] = {"args", "env", "envFile", "cwd", "stderr", NULL};
 	bool stdio = server->type == CONFIG_TYPE_STDIO;
 	bool command = server->command.p[0] != '\0', url = server->url.p[0] != '\0';
 
@@ -114,7 +116,10 @@ static void check_reach(struct config_loader *l, const struct config_server *ser
 			"mcpServers.%s.type: found %s with a command, expected a url",
 			server->title, config_type_name(server->type));
 	else if (clean)
-		notice_unused(l, server, stdio ? of_remote : of_stdio);
+		notice_unused(l, server,
+			stdio                            ? not_stdio
+			: server->type == CONFIG_TYPE_WS ? not_ws
+							 : not_http);
 }
 
 /* RFC 9110 §5.6.2 */

@@ -41,6 +41,7 @@ struct connection {
 	size_t sent;
 	bool reused, written, answered;
 	bool head_seen, interim, keep;
+	bool switched; /* no longer HTTP: its bytes go as they are */
 	uint64_t keep_ms;
 	bool working, dead; /* freed when the work at hand is done */
 	const struct connection_events *events;
@@ -229,11 +230,27 @@ static uint64_t read_keep_alive(const struct http1_head *head)
 	return seconds > 1 ? (seconds - 1) * 1000 : 0;
 }
 
+static void switch_over(struct connection *c, const struct http1_head *head)
+{
+	if (!c->events || !c->events->switched) {
+		fail_text(c, ERR_SERVER_GARBAGE, "the server switches protocols, unasked");
+		return;
+	}
+	c->switched = true;
+	c->events->switched(c->arg, head);
+	if (!c->dead)
+		http1_release(c->http);
+}
+
 static void on_head(struct connection *c)
 {
 	const struct http1_head *head = http1_head(c->http);
 
 	c->interim = head->status < 200;
+	if (head->status == 101) {
+		switch_over(c, head);
+		return;
+	}
 	if (c->interim)
 		return;
 	c->keep = head->keep_alive;
@@ -280,6 +297,11 @@ static bool take(struct connection *c, struct span input)
 
 	c->answered = true;
 	while (!c->dead && c->events) {
+		if (c->switched) {
+			if (input.len)
+				c->events->body(c->arg, input);
+			return !c->dead;
+		}
 		r = http1_read(c->http, &input, &body, &err);
 		if (r == HTTP1_MORE)
 			return true;
@@ -302,6 +324,10 @@ static void on_end(struct connection *c)
 
 	if (!c->events) {
 		release(c);
+		return;
+	}
+	if (c->switched) {
+		fail_text(c, ERR_SERVER_DIED, "the server closed the connection");
 		return;
 	}
 	r = http1_finish(c->http, &err);
@@ -443,6 +469,8 @@ static bool connected(struct connection *c)
 /* Go on from whatever state the connection is in. */
 static void advance(struct connection *c)
 {
+	bool full;
+
 	if (c->state == CONNECTING && !connected(c))
 		return;
 	if (c->state == SHAKING) {
@@ -454,8 +482,12 @@ static void advance(struct connection *c)
 		return;
 	if (!c->idle)
 		event_del(c->timer);
+	full = c->out.len > 0;
 	write_out(c);
-	read_in(c);
+	if (full && c->switched && c->out.len == 0 && c->events)
+		c->events->drained(c->arg);
+	if (!c->dead)
+		read_in(c);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -605,6 +637,21 @@ int connection_request(struct connections *all, struct span request, bool fresh,
 void connection_limit_body(struct connection *c, uint64_t max)
 {
 	http1_set_body_limit(c->http, max);
+}
+
+bool connection_write(struct connection *c, struct buf *bytes)
+{
+	buf_free(&c->out);
+	c->out = *bytes;
+	buf_steal(bytes, NULL);
+	c->sent = 0;
+	write_out(c);
+	return c->out.len == 0;
+}
+
+bool connection_is_full(const struct connection *c)
+{
+	return c->out.len > 0;
 }
 
 bool connection_written(const struct connection *c)

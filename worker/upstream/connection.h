@@ -25,6 +25,14 @@ struct connection_events {
 	/* The final response's head; valid during the call. */
 	void (*head)(void *arg, const struct http1_head *head);
 	void (*body)(void *arg, struct span piece);
+	/*
+	 * The server switches protocols (101). From now on body gives its bytes as they come, the
+	 * connection is written to by connection_write, and failed tells its end. NULL: it was not
+	 * asked to, which makes 101 an error.
+	 */
+	void (*switched)(void *arg, const struct http1_head *head);
+	/* What was handed to connection_write has left. */
+	void (*drained)(void *arg);
 	void (*complete)(void *arg);
 	/*
 	 * written: bytes of the request have left, so that it may have been taken. stale: the
@@ -51,6 +59,13 @@ int connection_request(struct connections *connections, struct span request, boo
 void connection_limit_body(struct connection *connection, uint64_t max);
 /* Have bytes of the request left? */
 bool connection_written(const struct connection *connection);
+/*
+ * After switched: send bytes, taken out of buf. Only when nothing waits to be sent. True: they have
+ * left; false: drained will tell.
+ */
+bool connection_write(struct connection *connection, struct buf *bytes);
+/* Do bytes wait to be sent? */
+bool connection_is_full(const struct connection *connection);
 /* Nobody waits any more: close it. */
 void connection_abort(struct connection *connection);
 

@@ -37,7 +37,7 @@ static void begin_stream(struct http *http)
 	const struct transport_message nothing = {0};
 	struct exchange *stream;
 
-	if (http->streaming)
+	if (http->streaming || http->mode != HTTP_STREAMABLE)
 		return;
 	stream = exchange_new(http->host, http, EXCHANGE_STREAM, &nothing);
 	if (!stream)
@@ -181,10 +181,16 @@ static void http_close(struct transport *transport)
 static void on_opened(evutil_socket_t fd, short what, void *arg)
 {
 	struct http *http = arg;
+	struct err err = {0};
 
 	(void)fd;
 	(void)what;
-	http->events->opened(http->arg);
+	if (http->mode == HTTP_STREAMABLE) {
+		http->events->opened(http->arg);
+	} else if (legacy_begin(http) < 0) {
+		err_set(&err, ERR_NO_MEMORY, "no memory for a request");
+		http->events->closed(http->arg, &err);
+	}
 }
 
 static int http_open(struct upstream *up, const char *label, const struct transport_events *events,
@@ -199,8 +205,9 @@ static int http_open(struct upstream *up, const char *label, const struct transp
 		free(http);
 		return err_set(err, ERR_NO_MEMORY, "no memory for a conversation");
 	}
-	http->base.ops = &transport_http;
+	http->base.ops = up->ops;
 	http->host = up->shared;
+	http->mode = http->host->legacy ? HTTP_LEGACY : HTTP_STREAMABLE;
 	http->events = events;
 	http->arg = arg;
 	event_active(http->opened, EV_TIMEOUT, 0);
@@ -224,6 +231,7 @@ static int http_start(struct upstream *up, struct err *err)
 		return r;
 	}
 	host->up = up;
+	host->legacy = up->server->type == CONFIG_TYPE_SSE;
 	up->shared = host;
 	return 0;
 }
@@ -250,6 +258,21 @@ static bool http_busy(const struct upstream *up)
 
 const struct transport_ops transport_http = {
 	.name = "http",
+	.per_session = true,
+	.open = http_open,
+	.send = http_send,
+	.negotiated = http_negotiated,
+	.forget = http_forget,
+	.queued = http_queued,
+	.close = http_close,
+	.start = http_start,
+	.stop = http_stop,
+	.busy = http_busy,
+};
+
+/* The same, without asking for Streamable HTTP first. */
+const struct transport_ops transport_sse = {
+	.name = "sse",
 	.per_session = true,
 	.open = http_open,
 	.send = http_send,

@@ -1,6 +1,8 @@
 /*
  * Streamable HTTP towards a server (MCP 2025-03-26 to 2025-11-25, transports): what http.c (the
- * conversation) and http_exchange.c (one request and its response) share.
+ * conversation) and http_exchange.c (one request and its response) share. With them, in
+ * http_legacy.c, its predecessor HTTP+SSE (MCP 2024-11-05): all messages of the server come on the
+ * response of one GET, ours are POSTed to the endpoint that this stream begins with.
  */
 #ifndef GATEHOUSE_UPSTREAM_HTTP_H
 #define GATEHOUSE_UPSTREAM_HTTP_H
@@ -17,6 +19,13 @@ struct http_host {
 	struct url url; /* where a permanent redirect led, within the origin */
 	struct connections *connections;
 	struct exchange *farewells; /* DELETEs of conversations that are over */
+	bool legacy;                /* HTTP+SSE, as configured or found out */
+};
+
+enum http_mode {
+	HTTP_STREAMABLE,
+	HTTP_PROBING, /* initialize was refused: is it HTTP+SSE? */
+	HTTP_LEGACY,
 };
 
 /* One conversation. */
@@ -33,9 +42,12 @@ struct http {
 	size_t n_held, held_bytes;
 	struct exchange *barrier;
 	bool streaming; /* a stream for the server's own messages is wanted */
+	enum http_mode mode;
+	struct url endpoint;      /* LEGACY: where messages go; no target until it is announced */
+	struct exchange *refused; /* PROBING: initialize, to be sent again */
 };
 
-enum exchange_kind { EXCHANGE_POST, EXCHANGE_STREAM, EXCHANGE_DELETE };
+enum exchange_kind { EXCHANGE_POST, EXCHANGE_STREAM, EXCHANGE_DELETE, EXCHANGE_LEGACY };
 enum exchange_body { BODY_NONE, BODY_JSON, BODY_EVENTS, BODY_OTHER };
 
 /* One request and its response, over several connections where need be. */
@@ -80,6 +92,23 @@ void exchange_send(struct exchange *exchange, bool fresh);
 void exchange_free(struct exchange *exchange);
 /* End by itself after so long. */
 void exchange_expire(struct exchange *exchange, unsigned ms);
+
+/* It is over: the server did not take the message. */
+void exchange_refuse(struct exchange *exchange, const struct err *err);
+
+/* --- http_legacy.c --- */
+
+/* Ask for the stream that a conversation over HTTP+SSE begins with. -ERR_NO_MEMORY. */
+int legacy_begin(struct http *http);
+/* The server refused this message. True: it may be one that speaks HTTP+SSE only, which is being
+ * tried; the exchange waits for that. */
+bool legacy_probe(struct exchange *exchange);
+/* Of an EXCHANGE_LEGACY: the stream says where messages go; its response is over; it is over. */
+void legacy_announced(struct exchange *exchange, struct span endpoint);
+void legacy_complete(struct exchange *exchange);
+void legacy_over(struct exchange *exchange, const struct err *err);
+/* Is this a message that is POSTed to an announced endpoint? */
+bool legacy_is_post(const struct exchange *exchange);
 
 /* --- http.c --- */
 

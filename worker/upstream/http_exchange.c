@@ -8,6 +8,8 @@
 #include <strings.h>
 #include <utlist.h>
 
+/* The rest of a response that says nothing more. */
+#define LINGER_MS 5000u
 #define REDIRECTS_MAX 5u
 #define RESUMES_MAX 20u
 /* Between attempts to read on: as the server says, else these, doubling. */
@@ -41,7 +43,7 @@ struct exchange *exchange_new(struct http_host *host, struct http *http, enum ex
 	x->kind = kind;
 	x->id = msg->id;
 	x->safe = msg->safe || kind != EXCHANGE_POST;
-	x->url = host->url;
+	x->url = legacy_is_post(x) ? http->endpoint : host->url;
 	x->len = msg->text.len;
 	x->text = malloc(msg->text.len + 1);
 	x->timer = evtimer_new(upstream_base(host->up), on_timer, x);
@@ -69,6 +71,8 @@ void exchange_free(struct exchange *x)
 	if (x->list)
 		DL_DELETE(*x->list, x);
 	x->list = NULL;
+	if (x->http && x->http->refused == x)
+		x->http->refused = NULL;
 	x->http = NULL;
 	event_del(x->timer);
 	if (x->busy) {
@@ -108,6 +112,10 @@ static void over(struct exchange *x, const struct err *err, enum executed execut
 	struct http *http = x->http;
 	uint64_t id = x->id;
 
+	if (x->kind == EXCHANGE_LEGACY) {
+		legacy_over(x, err);
+		return;
+	}
 	x->id = 0;
 	if (http && id && err)
 		http->events->failed(http->arg, id, err, executed);
@@ -116,6 +124,11 @@ static void over(struct exchange *x, const struct err *err, enum executed execut
 	if (http)
 		http_taken(http, x);
 	exchange_free(x);
+}
+
+void exchange_refuse(struct exchange *x, const struct err *err)
+{
+	over(x, err, EXECUTED_NO);
 }
 
 /* --- the request ----------------------------------------------------------------------------- */
@@ -150,7 +163,8 @@ static void write_conversation(const struct exchange *x, struct buf *out)
 static int write_request(const struct exchange *x, struct buf *out)
 {
 	static const char *const verbs[] = {
-		[EXCHANGE_POST] = "POST", [EXCHANGE_STREAM] = "GET", [EXCHANGE_DELETE] = "DELETE"};
+		[EXCHANGE_POST] = "POST", [EXCHANGE_STREAM] = "GET", [EXCHANGE_DELETE] = "DELETE",
+		[EXCHANGE_LEGACY] = "GET"};
 	const struct config_map *extra = &x->host->up->server->headers;
 	bool post = x->kind == EXCHANGE_POST && !x->moved;
 	bool agent = false;
@@ -277,9 +291,9 @@ static bool follow(struct exchange *x, const struct http1_head *head)
 
 	if (x->redirects++ >= REDIRECTS_MAX)
 		err_set(&err, ERR_SERVER_DOWN, "the server redirects again and again");
-	else if (url_redirect(&x->url, location, &url, &err) == 0) {
+	else if (url_resolve(&x->url, location, "the server redirects to", &url, &err) == 0) {
 		x->url = url;
-		if (head->status == 301 || head->status == 308)
+		if ((head->status == 301 || head->status == 308) && !legacy_is_post(x))
 			x->host->url = url;
 		return true;
 	}
@@ -311,7 +325,7 @@ static void on_head(void *arg, const struct http1_head *head)
 		work_end(x);
 		return;
 	}
-	if (good && x->http && x->kind == EXCHANGE_POST)
+	if (good && x->http && x->kind == EXCHANGE_POST && x->http->mode == HTTP_STREAMABLE)
 		http_name_session(x->http, http1_header_get(head, "mcp-session-id"));
 	if (good && media_is(type, "text/event-stream"))
 		begin_events(x);
@@ -319,8 +333,14 @@ static void on_head(void *arg, const struct http1_head *head)
 		x->body_kind = BODY_JSON;
 	else
 		x->body_kind = BODY_OTHER;
+	if (good && legacy_is_post(x)) {
+		/* the answer comes on the other stream */
+		x->id = 0;
+		x->body_kind = BODY_OTHER;
+		exchange_expire(x, LINGER_MS);
+	}
 	/* a notification may be answered by a stream: that it began says enough */
-	if (good && x->http && x->body_kind == BODY_EVENTS) {
+	if (good && x->http && (x->body_kind == BODY_EVENTS || legacy_is_post(x))) {
 		work_begin(x);
 		http_taken(x->http, x);
 		work_end(x);
@@ -358,6 +378,8 @@ static void take_events(struct exchange *x, struct span piece)
 		}
 		if (event.data.len && span_is(event.event, "message"))
 			give_message(x, event.data);
+		else if (x->kind == EXCHANGE_LEGACY && span_is(event.event, "endpoint"))
+			legacy_announced(x, event.data);
 	}
 }
 
@@ -398,7 +420,8 @@ static bool is_answer(const struct exchange *x, struct span *ret_message)
 /* The server answered with an HTTP error. */
 static void refused(struct exchange *x)
 {
-	bool named = x->http && x->http->session[0] && x->http->version != MCP_VERSION_NONE;
+	bool known = x->http && x->http->version != MCP_VERSION_NONE;
+	bool named = known && x->http->session[0];
 	enum executed executed = x->status < 500 ? EXECUTED_NO : EXECUTED_UNKNOWN;
 	enum err_code code = ERR_SERVER_DOWN;
 	struct span message = buf_span(&x->body);
@@ -410,11 +433,13 @@ static void refused(struct exchange *x)
 			over(x, NULL, EXECUTED_NO);
 		return;
 	}
+	if (legacy_probe(x))
+		return;
 	if (x->moved) {
 		/* the request itself had been taken */
 		code = ERR_SERVER_DIED;
 		executed = EXECUTED_UNKNOWN;
-	} else if (named && x->status == 404)
+	} else if ((named || (known && legacy_is_post(x))) && x->status == 404)
 		code = ERR_SESSION_UNKNOWN;
 	else if (named && (x->status == 400 || x->status == 401 || x->status == 503))
 		code = ERR_SESSION_REQUIRED;
@@ -474,6 +499,8 @@ static void on_complete(void *arg)
 		post_ended(x);
 	else if (x->kind == EXCHANGE_STREAM)
 		stream_ended(x);
+	else if (x->kind == EXCHANGE_LEGACY)
+		legacy_complete(x);
 	else
 		over(x, NULL, EXECUTED_NO);
 	work_end(x);

@@ -7,6 +7,8 @@ static const struct {
 	{CONFIG_TYPE_STDIO, &transport_stdio},
 	{CONFIG_TYPE_HTTP, &transport_http},
 	{CONFIG_TYPE_AUTO, &transport_http},
+	{CONFIG_TYPE_SSE, &transport_sse},
+	{CONFIG_TYPE_WS, &transport_ws},
 };
 
 const struct transport_ops *transport_find(const struct config_server *server, struct err *err)
@@ -15,7 +17,7 @@ const struct transport_ops *transport_find(const struct config_server *server, s
 		if (server->type == (int)transports[i].type)
 			return transports[i].ops;
 	err_set(err, ERR_CONFIG,
-		"servers of type %s are not spoken with by this version: it knows stdio and http",
+		"servers of type %s are not spoken with by this version: it knows stdio, http and ws",
 		config_type_name(server->type));
 	return NULL;
 }

@@ -81,6 +81,8 @@ const struct transport_ops *transport_find(const struct config_server *server, s
 
 extern const struct transport_ops transport_stdio;
 extern const struct transport_ops transport_http;
+extern const struct transport_ops transport_sse;
+extern const struct transport_ops transport_ws;
 
 /* The root's answers about children; arg is the struct process. */
 void stdio_on_spawned(struct link *link, const struct message *msg, void *arg);

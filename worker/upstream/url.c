@@ -74,63 +74,123 @@ static int read_target(struct span text, struct url *ret)
 	return 0;
 }
 
-int url_parse(struct span text, struct url *ret, struct err *err)
+/* False: something else. */
+static bool parse(struct span text, const char *secure, const char *plain, struct url *ret)
 {
-	struct span rest = text;
 	struct url url = {0};
 	size_t n;
 
-	url.tls = take_prefix(&rest, "https://");
-	if (url.tls || take_prefix(&rest, "http://")) {
-		n = length_until(rest, "/?#");
-		if (read_authority(span_of(rest.p, n), &url) == 0 &&
-			read_target(span_of(rest.p + n, rest.len - n), &url) == 0) {
-			*ret = url;
-			return 0;
-		}
-	}
-	/* not repeated here: an address may hold a secret, and this is logged and shown */
+	url.tls = take_prefix(&text, secure);
+	if (!url.tls && !take_prefix(&text, plain))
+		return false;
+	n = length_until(text, "/?#");
+	if (read_authority(span_of(text.p, n), &url) < 0 ||
+		read_target(span_of(text.p + n, text.len - n), &url) < 0)
+		return false;
+	*ret = url;
+	return true;
+}
+
+/* An address is not repeated in errors: it may hold a secret, and they are logged and shown. */
+
+int url_parse(struct span text, struct url *ret, struct err *err)
+{
+	if (parse(text, "https://", "http://", ret))
+		return 0;
 	return err_set(err, ERR_INVALID_ARGUMENT,
 		"its url is not an http:// or https:// address without a user name");
 }
 
-int url_redirect(const struct url *from, struct span location, struct url *ret, struct err *err)
+int url_parse_websocket(struct span text, struct url *ret, struct err *err)
 {
-	struct url url = *from;
-	struct span copy = location;
-	size_t keep;
+	if (parse(text, "wss://", "ws://", ret))
+		return 0;
+	return err_set(err, ERR_INVALID_ARGUMENT,
+		"its url is not a ws:// or wss:// address without a user name");
+}
+
+/* --- references ------------------------------------------------------------------------------ */
+
+/* Take "." and ".." out of a path, in place (RFC 3986 §5.2.4); the query stays. */
+static void remove_dots(char *target)
+{
+	size_t path = length_until(span_str(target), "?"), in = 0, out = 0;
+
+	while (in < path) {
+		struct span segment = span_of(target + in + 1, path - in - 1);
+		bool last;
+
+		segment.len = length_until(segment, "/");
+		last = in + 1 + segment.len == path;
+		in += 1 + segment.len;
+		if (span_is(segment, "..")) {
+			while (out > 0 && target[--out] != '/')
+				;
+		} else if (!span_is(segment, ".")) {
+			memmove(target + out, segment.p - 1, segment.len + 1);
+			out += segment.len + 1;
+			continue;
+		}
+		if (last)
+			target[out++] = '/';
+	}
+	memmove(target + out, target + path, strlen(target + path) + 1);
+}
+
+/* A path beside that of base, or only another query. */
+static int resolve_relative(const struct url *base, struct span reference, struct url *url)
+{
+	char absolute[2 * URL_TARGET_MAX];
+	size_t keep = length_until(span_str(base->target), "?");
+
+	if (reference.len >= URL_TARGET_MAX)
+		return -ERR_INVALID_ARGUMENT;
+	while (reference.p[0] != '?' && keep > 0 && base->target[keep - 1] != '/')
+		keep--;
+	snprintf(absolute, sizeof(absolute), "%.*s%.*s", (int)keep, base->target,
+		SPAN_ARG(reference));
+	return read_target(span_str(absolute), url);
+}
+
+static int resolve(const struct url *base, struct span reference, struct url *url)
+{
+	char absolute[URL_TARGET_MAX];
 	int r;
 
-	if (take_prefix(&copy, "http://") || take_prefix(&copy, "https://")) {
-		r = url_parse(location, &url, err);
-	} else if (location.len > 1 && location.p[0] == '/' && location.p[1] == '/') {
-		char absolute[URL_TARGET_MAX];
-
-		snprintf(absolute, sizeof(absolute), "%s:%.*s", from->tls ? "https" : "http",
-			SPAN_ARG(location));
-		r = url_parse(span_str(absolute), &url, err);
-	} else if (location.len > 0 && location.p[0] == '/') {
-		r = read_target(location, &url);
-	} else {
-		/* relative to the folder of the old path */
-		char absolute[2 * URL_TARGET_MAX];
-		struct span path = span_of(from->target, length_until(span_str(from->target), "?"));
-
-		for (keep = path.len; keep > 0 && path.p[keep - 1] != '/'; keep--)
-			;
-		snprintf(absolute, sizeof(absolute), "%.*s%.*s", (int)keep, path.p,
-			SPAN_ARG(location));
-		r = read_target(span_str(absolute), &url);
+	*url = *base;
+	if (reference.len == 0)
+		return -ERR_INVALID_ARGUMENT;
+	if (parse(reference, "https://", "http://", url))
+		return 0;
+	if (reference.len > 1 && reference.p[0] == '/' && reference.p[1] == '/') {
+		snprintf(absolute, sizeof(absolute), "%s:%.*s", base->tls ? "https" : "http",
+			SPAN_ARG(reference));
+		return parse(span_str(absolute), "https://", "http://", url)
+			       ? 0
+			       : -ERR_INVALID_ARGUMENT;
 	}
-	if (r < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-			"the server redirects to '%.*s', which is no address",
-			location.len > 200 ? 200 : (int)location.len, location.p ? location.p : "");
+	if (memmem(reference.p, length_until(reference, "/?#"), ":", 1))
+		return -ERR_INVALID_ARGUMENT; /* another scheme */
+	r = reference.p[0] == '/' ? read_target(reference, url)
+				  : resolve_relative(base, reference, url);
+	if (r == 0)
+		remove_dots(url->target);
+	return r;
+}
+
+int url_resolve(const struct url *from, struct span reference, const char *what, struct url *ret,
+	struct err *err)
+{
+	struct url url;
+
+	if (resolve(from, reference, &url) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s '%.*s', which is no address", what,
+			reference.len > 200 ? 200 : (int)reference.len,
+			reference.p ? reference.p : "");
 	if (url.tls != from->tls || strcasecmp(url.host, from->host) != 0 ||
 		strcmp(url.port, from->port) != 0)
-		return err_set(err, ERR_FORBIDDEN,
-			"the server redirects to another origin, %s://%s: not followed",
-			url.tls ? "https" : "http", url.authority);
+		return err_set(err, ERR_FORBIDDEN, "%s another origin, %s://%s: not followed",
+			what, url.tls ? "https" : "http", url.authority);
 	*ret = url;
 	return 0;
 }

@@ -1,4 +1,4 @@
-/* http and https addresses, as much of RFC 3986 as they need. */
+/* http, https, ws and wss addresses, as much of RFC 3986 as they need. */
 #ifndef GATEHOUSE_UPSTREAM_URL_H
 #define GATEHOUSE_UPSTREAM_URL_H
 
@@ -21,10 +21,14 @@ struct url {
 /* "https://host[:port][/path][?query][#fragment]". -ERR_INVALID_ARGUMENT: something else, or with a
  * user name. */
 int url_parse(struct span text, struct url *ret, struct err *err);
+/* The same with "ws://" and "wss://" (RFC 6455 §3). */
+int url_parse_websocket(struct span text, struct url *ret, struct err *err);
 /*
- * Where a Location header leads (RFC 9110 §10.2.2). -ERR_FORBIDDEN: to another origin.
+ * Where a reference leads (RFC 3986 §5.2): a Location header, an announced endpoint. what says in a
+ * sentence who leads there, as "the server redirects to". -ERR_FORBIDDEN: to another origin.
  * -ERR_INVALID_ARGUMENT.
  */
-int url_redirect(const struct url *from, struct span location, struct url *ret, struct err *err);
+int url_resolve(const struct url *from, struct span reference, const char *what, struct url *ret,
+	struct err *err);
 
 #endif
