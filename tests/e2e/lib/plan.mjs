@@ -6,19 +6,23 @@ import { CHECKS as files } from './files.mjs';
 import { CHECKS as fixture } from './fixture.mjs';
 import { CHECKS as modern } from './modern.mjs';
 import { runSuite } from './suite.mjs';
-import { directHttp, directStdio, makeArea, nodeHttp, nodeHttpRemote, nodeStdio } from './target.mjs';
+import { directRemote, directStdio, makeArea, nodeHttp, nodeRemote, nodeStdio } from './target.mjs';
 
 const CHECKS = [...everything, ...files, ...fixture];
 
 /* [label, function that makes the target, label of the direct target it must equal] */
 export const DIRECT = [
 	['direct stdio', area => directStdio(area)],
-	['direct http', () => directHttp()],
+	['direct http', () => directRemote('http')],
+	['direct sse', () => directRemote('sse')],
+	['direct ws', () => directRemote('ws')],
 ];
 
 export const through = build => [
 	['node http', area => nodeHttp(build, area), 'direct stdio'],
-	['node http, remote server', () => nodeHttpRemote(build), 'direct http'],
+	['node http, http server', () => nodeRemote(build, 'http'), 'direct http'],
+	['node http, sse server', () => nodeRemote(build, 'sse'), 'direct sse'],
+	['node http, ws server', () => nodeRemote(build, 'ws'), 'direct ws'],
 	['node stdio', area => nodeStdio(build, area), 'direct stdio'],
 ];
 

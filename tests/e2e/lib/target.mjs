@@ -10,8 +10,11 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { SSEClientTransport } from '@modelcontextprotocol/sdk/client/sse.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { WebSocketClientTransport } from '@modelcontextprotocol/sdk/client/websocket.js';
+import { WebSocket } from 'ws';
 import { makeClient } from './client.mjs';
 import { makeModernClient, modernTransport } from './client_v2.mjs';
 
@@ -20,8 +23,12 @@ const MODULES = join(TESTS, 'node_modules', '@modelcontextprotocol');
 const EVERYTHING = join(MODULES, 'server-everything', 'dist', 'index.js');
 const FILESYSTEM = join(MODULES, 'server-filesystem', 'dist', 'index.js');
 const FIXTURE = join(TESTS, 'fixture', 'server.mjs');
+const EVERYTHING_WS = join(TESTS, 'fixture', 'everything_ws.mjs');
 const START_MS = 20000;
 const CLOSE_MS = 5000;
+
+/* The SDK's client takes the browser's WebSocket, which Node.js has from version 22 on. */
+globalThis.WebSocket ??= WebSocket;
 
 export const sleep = ms => new Promise(resolve => setTimeout(resolve, ms));
 
@@ -116,11 +123,16 @@ function named(session, prefix) {
 	return session;
 }
 
-const legacyTransport = where => (where.url ?
-	new StreamableHTTPClientTransport(new URL(where.url)) :
-	new StdioClientTransport({ command: where.command, args: where.args, stderr: 'ignore' }));
+function legacyTransport(where) {
+	if (!where.url)
+		return new StdioClientTransport({ command: where.command, args: where.args, stderr: 'ignore' });
+	const url = new URL(where.url);
+	if (where.type === 'sse')
+		return new SSEClientTransport(url);
+	return where.type === 'ws' ? new WebSocketClientTransport(url) : new StreamableHTTPClientTransport(url);
+}
 
-/* where: { url } or { command, args } */
+/* where: { url, type } or { command, args }; type: http if left out, sse, ws */
 function openAt(where, server, options, prefix) {
 	const modern = IS_MODERN.has(server);
 	const session = named(modern ? makeModernClient(options) : makeClient(options), prefix);
@@ -138,21 +150,29 @@ export function directStdio(area) {
 	};
 }
 
-async function startEverythingHttp() {
+/* How server-everything is started to listen on a port; where it is then; what a GET there says once it does. */
+const EVERYTHING_AT = {
+	http: { args: [EVERYTHING, 'streamableHttp'], path: 'http:/mcp', ready: 400 },
+	sse: { args: [EVERYTHING, 'sse'], path: 'http:/sse', ready: 200 },
+	ws: { args: [EVERYTHING_WS], path: 'ws:/', ready: 426 },
+};
+
+async function startEverything(type) {
 	const port = await freePort();
-	const url = `http://127.0.0.1:${port}/mcp`;
-	const program = await startProgram(process.execPath, [EVERYTHING, 'streamableHttp'],
-		{ PORT: String(port) }, url, status => status === 400);
-	return { url, program };
+	const { args, path, ready } = EVERYTHING_AT[type];
+	const url = path.replace(':', `://127.0.0.1:${port}`);
+	const program = await startProgram(process.execPath, [...args, String(port)], { PORT: String(port) },
+		url.replace('ws:', 'http:'), status => status === ready);
+	return { where: { url, type }, program };
 }
 
-/* server-everything over Streamable HTTP. */
-export async function directHttp() {
-	const { url, program } = await startEverythingHttp();
+/* server-everything over http, sse or ws. */
+export async function directRemote(type) {
+	const { where, program } = await startEverything(type);
 	return {
-		label: 'direct http',
+		label: `direct ${type}`,
 		servers: ['everything'],
-		open: (server, options) => openAt({ url }, server, options, ''),
+		open: (server, options) => openAt(where, server, options, ''),
 		stop: () => program.stop(),
 	};
 }
@@ -211,18 +231,18 @@ export async function nodeHttp(build, area) {
 	};
 }
 
-/* server-everything over HTTP behind a node. */
-export async function nodeHttpRemote(build) {
-	const { url, program } = await startEverythingHttp();
+/* server-everything over http, sse or ws behind a node, which is told the url alone. */
+export async function nodeRemote(build, type) {
+	const { where, program } = await startEverything(type);
 	let node;
 	try {
-		node = await startNode(build, { everything: { url } });
+		node = await startNode(build, { everything: { url: where.url } });
 	} catch (error) {
 		await program.stop();
 		throw error;
 	}
 	return {
-		label: 'node http, remote server',
+		label: `node http, ${type} server`,
 		servers: ['everything', 'crossing'],
 		open: (server, options) => openAt({ url: node.url }, server, options, `${BEHIND[server]}__`),
 		stop: async () => {
