@@ -90,10 +90,10 @@ static void note_close(struct websocket *ws, const struct wslay_event_on_msg_rec
 			len ? ", " : "", (int)len, len ? (const char *)msg->msg + 2 : "");
 	else
 		snprintf(ws->peer_close, sizeof(ws->peer_close), "without a code");
-	/* it goes to logs and to people */
+	/* it goes to logs and to people, and libwslay does not check all of its UTF-8 */
 	for (char *p = ws->peer_close; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = ' ';
+		if ((unsigned char)*p < ' ' || (unsigned char)*p > 0x7e)
+			*p = (unsigned char)*p < 0x80 ? ' ' : '?';
 }
 
 static void on_message(wslay_event_context_ptr events,
@@ -194,7 +194,7 @@ int websocket_read(struct websocket *ws, struct span input, struct err *err)
 	ws->input = input;
 	r = wslay_event_recv(ws->events);
 	ws->input = SPAN_NONE;
-	if (wslay_event_get_close_received(ws->events)) {
+	if (!ws->broken && wslay_event_get_close_received(ws->events)) {
 		ws->closing = true;
 		return err_set(err, ERR_CLOSED, "it closed the WebSocket: %s", ws->peer_close);
 	}

@@ -14,6 +14,7 @@
 struct end {
 	struct websocket *ws;
 	struct buf got; /* messages, with their lengths: unambiguous */
+	bool not_utf8;
 };
 
 static void on_message(void *arg, struct span text)
@@ -28,6 +29,7 @@ static void on_message(void *arg, struct span text)
 static void end_init(struct end *end, enum websocket_side side)
 {
 	buf_init(&end->got, ROOM);
+	end->not_utf8 = false;
 	end->ws = websocket_new(side, MESSAGE_MAX, on_message, end);
 	FUZZ_CHECK(end->ws);
 }
@@ -51,6 +53,7 @@ static int feed(struct end *end, struct span text, size_t step)
 	}
 	FUZZ_CHECK(r == 0 || r == -ERR_CLOSED || r == -ERR_TOO_LARGE || r == -ERR_PROTOCOL);
 	FUZZ_CHECK(r == err.code);
+	end->not_utf8 = r == -ERR_PROTOCOL && strstr(err.detail, "not UTF-8");
 	return r;
 }
 
@@ -76,6 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enum websocket_side side;
 	struct end whole, pieces;
 	struct span text;
+	int r;
 
 	if (size < 2)
 		return 0;
@@ -83,7 +87,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	text = span_of((const char *)data + 2, size - 2);
 	end_init(&whole, side);
 	end_init(&pieces, side);
-	FUZZ_CHECK(feed(&whole, text, SIZE_MAX) == feed(&pieces, text, data[1] ? data[1] : 1));
+	r = feed(&whole, text, SIZE_MAX);
+	/* of a close frame that comes in pieces, libwslay does not check every byte */
+	FUZZ_CHECK(feed(&pieces, text, data[1] ? data[1] : 1) == r || whole.not_utf8 ||
+		   pieces.not_utf8);
 	FUZZ_CHECK(span_equal(buf_span(&whole.got), buf_span(&pieces.got)));
 	check_answers(&whole, side);
 	end_free(&whole);
