@@ -16,8 +16,7 @@ const struct transport_ops *transport_find(const struct config_server *server, s
 	for (size_t i = 0; i < sizeof(transports) / sizeof(*transports); i++)
 		if (server->type == (int)transports[i].type)
 			return transports[i].ops;
-	err_set(err, ERR_CONFIG,
-		"servers of type %s are not spoken with by this version: it knows stdio, http and ws",
+	err_set(err, ERR_CONFIG, "there is no transport for servers of type %s",
 		config_type_name(server->type));
 	return NULL;
 }

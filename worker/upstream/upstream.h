@@ -4,7 +4,7 @@
  *   client     a session worker's link: whose calls these are
  *   instance   one conversation with the server (an MCP client session): handshake, ids, pending
  *              calls
- *   transport  how bytes reach the server: stdio, Streamable HTTP
+ *   transport  how bytes reach the server: stdio, Streamable HTTP, HTTP+SSE, WebSocket
  *   listing    reads the server's lists
  *   reporter   tells the registry
  *
