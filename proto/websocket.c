@@ -96,8 +96,8 @@ static void note_close(struct websocket *ws, const struct wslay_event_on_msg_rec
 			*p = (unsigned char)*p < 0x80 ? ' ' : '?';
 }
 
-static void on_message(wslay_event_context_ptr events,
-	const struct wslay_event_on_msg_recv_arg *msg, void *arg)
+static void on_message(
+	wslay_event_context_ptr events, const struct wslay_event_on_msg_recv_arg *msg, void *arg)
 {
 	struct websocket *ws = arg;
 
@@ -132,9 +132,8 @@ struct websocket *websocket_new(
 	ws->message_max = message_max;
 	ws->arg = arg;
 	buf_init(&ws->last, LAST_MAX);
-	r = side == WEBSOCKET_CLIENT
-		    ? wslay_event_context_client_init(&ws->events, &callbacks, ws)
-		    : wslay_event_context_server_init(&ws->events, &callbacks, ws);
+	r = side == WEBSOCKET_CLIENT ? wslay_event_context_client_init(&ws->events, &callbacks, ws)
+				     : wslay_event_context_server_init(&ws->events, &callbacks, ws);
 	if (r != 0) {
 		free(ws);
 		return NULL;

@@ -81,8 +81,8 @@ END_TEST
 
 START_TEST(test_headers)
 {
-	struct world_session *session = start_up(
-		"-", "    headers: { Authorization: \"Bearer x\", Sec-WebSocket-Protocol: soap }\n");
+	struct world_session *session = start_up("-",
+		"    headers: { Authorization: \"Bearer x\", Sec-WebSocket-Protocol: soap }\n");
 	struct world_call *call = world_tool_done(session, "headers", "{}");
 
 	assert_contains(call->payload, "\\\"authorization\\\": \\\"Bearer x\\\"");

@@ -109,12 +109,11 @@ static const struct {
 } refused[] = {
 	{BYTES("\x81\x7f\0\0\0\0\0\0\x01\0x"), -ERR_PROTOCOL, 0, NULL}, /* not the shortest */
 	{BYTES("\x82\x01x"), -ERR_PROTOCOL, 1003, "a binary message came"},
-	{BYTES("\x81\x7e\x04\0x"), -ERR_TOO_LARGE, 1009,
-		"a message longer than 1000 bytes came"},
+	{BYTES("\x81\x7e\x04\0x"), -ERR_TOO_LARGE, 1009, "a message longer than 1000 bytes came"},
 	{BYTES("\x81\x7f\x7f\xff\xff\xff\xff\xff\xff\xffx"), -ERR_TOO_LARGE, 1009, NULL},
 	{BYTES("\x81\x02\xc3\x28"), -ERR_PROTOCOL, 1007, "a text came that is not UTF-8"},
 	{BYTES("\x81\x01\xc3"), -ERR_PROTOCOL, 1007, NULL},
-	{BYTES("\x81\x81\1\2\3\4x"), -ERR_PROTOCOL, 1002, NULL}, /* masked by a server */
+	{BYTES("\x81\x81\1\2\3\4x"), -ERR_PROTOCOL, 1002, NULL},  /* masked by a server */
 	{BYTES("\xc1\x01x"), -ERR_PROTOCOL, 1002, NULL},          /* an extension */
 	{BYTES("\x80\x01x"), -ERR_PROTOCOL, 1002, NULL},          /* continues nothing */
 	{BYTES("\x01\x01x\x01\x01x"), -ERR_PROTOCOL, 1002, NULL}, /* interrupts a message */
@@ -143,8 +142,8 @@ START_TEST(test_refused)
 	if (refused[_i].close) {
 		const unsigned char *p = (const unsigned char *)out.data;
 
-		ck_assert_uint_eq((unsigned)((p[6] ^ p[2]) << 8 | (p[7] ^ p[3])),
-			refused[_i].close);
+		ck_assert_uint_eq(
+			(unsigned)((p[6] ^ p[2]) << 8 | (p[7] ^ p[3])), refused[_i].close);
 	}
 	buf_free(&out);
 	websocket_free(ws);

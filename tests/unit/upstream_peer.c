@@ -58,8 +58,8 @@ void peer_start(struct peer *peer, const char *transport, const char *modes, boo
 	if (tls)
 		make_certificate(peer);
 	if (strcmp(transport, "stdio") == 0)
-		snprintf(peer->command, sizeof(peer->command), "/usr/bin/env python3 %s stdio %s %s",
-			SCRIPTED_PEER, modes, peer->log);
+		snprintf(peer->command, sizeof(peer->command),
+			"/usr/bin/env python3 %s stdio %s %s", SCRIPTED_PEER, modes, peer->log);
 	else
 		listen_somewhere(peer);
 }

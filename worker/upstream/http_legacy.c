@@ -61,8 +61,8 @@ static void probe_failed(struct http *http, const struct err *why)
 	if (body.len > 150)
 		body.len = 150;
 	err_set(&err, ERR_SERVER_DOWN,
-		"initialize by Streamable HTTP: %s%s%.*s; the stream of HTTP+SSE: %.150s", x->reason,
-		body.len ? ": " : "", SPAN_ARG(body), err_text(why));
+		"initialize by Streamable HTTP: %s%s%.*s; the stream of HTTP+SSE: %.150s",
+		x->reason, body.len ? ": " : "", SPAN_ARG(body), err_text(why));
 	exchange_refuse(x, &err);
 }
 

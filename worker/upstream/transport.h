@@ -1,9 +1,9 @@
 /*
  * How messages reach the server. A new transport is a file and a row in transports[] (transport.c).
  *
- * A transport is one conversation: a child process, an MCP session over HTTP. It knows nothing of
- * calls; it carries messages and says what became of them. It never calls back from within open,
- * send, forget or close.
+ * A transport is one conversation: a child process, an MCP session over HTTP, a WebSocket. It knows
+ * nothing of calls; it carries messages and says what became of them. It never calls back from
+ * within open, send, forget or close.
  */
 #ifndef GATEHOUSE_TRANSPORT_H
 #define GATEHOUSE_TRANSPORT_H

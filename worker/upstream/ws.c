@@ -254,8 +254,8 @@ static void on_failed(void *arg, const struct err *err, bool written, bool stale
 /* Headers that are ours to write, whatever the configuration says. */
 static bool is_reserved(const char *name)
 {
-	static const char *const names[] = {"connection", "content-length", "host", "te",
-		"trailer", "transfer-encoding", "upgrade"};
+	static const char *const names[] = {"connection", "content-length", "host", "te", "trailer",
+		"transfer-encoding", "upgrade"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		if (strcasecmp(name, names[i]) == 0)
@@ -492,9 +492,8 @@ static int ws_open(struct upstream *up, const char *label, const struct transpor
 	ws->arg = arg;
 	ws->timer = evtimer_new(upstream_base(up), on_timer, ws);
 	ws->flush = event_new(upstream_base(up), -1, 0, on_flush, ws);
-	r = ws->timer && ws->flush
-		    ? connect_to(ws, err)
-		    : err_set(err, ERR_NO_MEMORY, "no memory for a conversation");
+	r = ws->timer && ws->flush ? connect_to(ws, err)
+				   : err_set(err, ERR_NO_MEMORY, "no memory for a conversation");
 	if (r < 0) {
 		if (ws->timer)
 			event_free(ws->timer);
