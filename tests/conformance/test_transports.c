@@ -18,14 +18,15 @@ static const struct {
 	const char *type;      /* in the configuration */
 	bool tls;
 	bool ordered; /* the server gets messages in the order in which they are sent */
+	bool lines;   /* a message is a line */
 	bool variant; /* of the row before: what does not depend on the difference is left out */
 } transports[] = {
-	{"stdio", "stdio", NULL, false, true, false},
-	{"http", "http", "http", false, false, false},
-	{"sse", "sse", "sse", false, false, false},
-	{"sse, probed", "sse", NULL, false, false, true},
-	{"ws", "ws", "ws", false, true, false},
-	{"wss", "ws", NULL, true, true, true},
+	{"stdio", "stdio", NULL, false, true, true, false},
+	{"http", "http", "http", false, false, false, false},
+	{"sse", "sse", "sse", false, false, false, false},
+	{"sse, probed", "sse", NULL, false, false, false, true},
+	{"ws", "ws", "ws", false, true, false, false},
+	{"wss", "ws", NULL, true, true, false, true},
 };
 #define TRANSPORTS (sizeof(transports) / sizeof(*transports))
 
@@ -96,6 +97,11 @@ START_TEST(test_byte_exact)
 	ck_assert_str_eq(call->payload, params);
 	ck_assert_uint_eq(call->executed, 1);
 	ck_assert_str_eq(world_tool_done(session, "odd", "{}")->payload, odd);
+	/* line ends are white space to JSON, but the end of a message where lines frame messages */
+	call = call_safely("{\"name\":\"raw\",\n\"arguments\":{\n\n}}");
+	ck_assert_str_eq(call->payload, transports[_i].lines
+						? "{\"name\":\"raw\", \"arguments\":{  }}"
+						: "{\"name\":\"raw\",\n\"arguments\":{\n\n}}");
 	end();
 }
 END_TEST

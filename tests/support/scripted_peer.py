@@ -181,7 +181,7 @@ class Connection:
 
     async def event(self, data, name=''):
         name = f'event: {name}\n'.encode() if name else b''
-        data = name + b'data: ' + data + b'\n\n'
+        data = name + b''.join(b'data: ' + line + b'\n' for line in data.split(b'\n')) + b'\n'
         await self.write(b'%x\r\n%s\r\n' % (len(data), data))
 
 
