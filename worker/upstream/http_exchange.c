@@ -128,7 +128,9 @@ static void over(struct exchange *x, const struct err *err, enum executed execut
 
 void exchange_refuse(struct exchange *x, const struct err *err)
 {
+	work_begin(x);
 	over(x, err, EXECUTED_NO);
+	work_end(x);
 }
 
 /* --- the request ----------------------------------------------------------------------------- */
