@@ -291,6 +291,13 @@ int config_diff(
 void config_diff_free(struct config_diff *diff);
 /* One line: "log.level  + wiki  ~ files (env)  - old", or "no changes". */
 int config_diff_write(const struct config_diff *diff, struct buf *out);
+/*
+ * For a node that runs and read fresh: what takes effect only at a start stays as it runs, that is
+ * the settings marked so (CONFIG_RESTART; texts, paths and numbers) and the listen addresses with
+ * their order. An address that stands in both gets the limits of fresh, one that fresh lacks keeps
+ * its own. -ERR_NO_MEMORY: fresh is to be freed.
+ */
+int config_keep_running(struct config *fresh, const struct config *running);
 
 /* ---- checking against this machine ---- */
 
@@ -300,12 +307,15 @@ struct config_budget {
 	int64_t max_processes, max_descriptors, max_memory;
 	const char
 		*processes_limit; /* which limit max_processes is: "RLIMIT_NPROC", "pids.max", … */
+	int64_t connections;     /* http.max_connections, the case in which descriptors are needed */
+	int64_t connections_fit; /* how many of them max_descriptors suffices for */
 	uint32_t commands, missing; /* stdio servers, and those whose command is not there */
 };
 
 /*
- * Resolve each command on the PATH its child will have and compare the worst case with the limits;
- * what is missing or too little becomes a notice in report. Never fails.
+ * Resolve each command on the PATH its child will have, see whether there is a listener and whether
+ * this user can make the admin socket, and compare the worst case with the limits; what is missing or too little becomes a
+ * notice in report. Never fails.
  */
 void config_check_environment(const struct config *config, struct config_report *report,
 	struct config_budget *ret_budget);
@@ -316,5 +326,8 @@ int config_budget_write(const struct config_budget *budget, struct buf *out);
  * system's default. Returns 0 with an absolute path (free), or -ERR_NOT_FOUND.
  */
 int config_resolve_command(const struct config_server *server, char **ret_path);
+/* Where a node of this configuration makes the socket of the command: admin.socket, else the
+ * standard place. */
+void config_socket_path(const struct config *config, char *out, size_t size);
 
 #endif

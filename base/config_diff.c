@@ -24,6 +24,24 @@ static bool row_differs(const struct config_row *row, const void *a, const void 
 		row, (const char *)a + row->offset, (const char *)b + row->offset);
 }
 
+static const struct config_listen *find_listen(const struct config *config, const char *url)
+{
+	for (size_t i = 0; i < config->listen_count; i++)
+		if (strcmp(config->listen[i].url.p, url) == 0)
+			return &config->listen[i];
+	return NULL;
+}
+
+/* The same addresses, in whatever order. */
+static bool addresses_equal(const struct config *before, const struct config *after)
+{
+	bool equal = before->listen_count == after->listen_count;
+
+	for (size_t i = 0; equal && i < before->listen_count; i++)
+		equal = find_listen(after, before->listen[i].url.p) != NULL;
+	return equal;
+}
+
 static bool listen_equal(const struct config *before, const struct config *after)
 {
 	if (before->listen_count != after->listen_count)
@@ -42,7 +60,8 @@ static int diff_settings(
 	int r = 0;
 
 	if (!listen_equal(before, after))
-		r = add(diff, CONFIG_CHANGE_SETTING, "listen", NULL, false);
+		r = add(diff, CONFIG_CHANGE_SETTING, "listen", NULL,
+			!addresses_equal(before, after));
 	for (size_t i = 0; r == 0 && i < config_settings.count; i++) {
 		const struct config_row *row = &config_settings.rows[i];
 
@@ -146,7 +165,58 @@ int config_diff_write(const struct config_diff *diff, struct buf *out)
 		if (r == 0 && change->keys)
 			r = buf_printf(out, " (%s)", change->keys);
 		if (r == 0 && change->restart)
-			r = buf_append_str(out, " (at the next start)");
+			r = buf_append_str(out, " (takes effect at the next start)");
 	}
 	return r;
+}
+
+/* ---- what stays until the next start ---- */
+
+static int keep_listen(struct config_loader *l, const struct config *running)
+{
+	struct config_listen *kept = loader_alloc(l, (running->listen_count + 1) * sizeof(*kept));
+
+	for (size_t i = 0; kept && i < running->listen_count; i++) {
+		const struct config_listen *old = &running->listen[i];
+		const struct config_listen *now = find_listen(l->config, old->url.p);
+
+		kept[i] = now ? *now : *old;
+		if (now)
+			continue;
+		kept[i].url.p = loader_strdup(l, span_str(old->url.p));
+		kept[i].host = loader_strdup(l, span_str(old->host));
+		kept[i].path = loader_strdup(l, span_str(old->path));
+	}
+	if (l->no_memory)
+		return -ERR_NO_MEMORY;
+	l->config->listen = kept;
+	l->config->listen_count = running->listen_count;
+	return 0;
+}
+
+static void keep_value(
+	struct config_loader *l, const struct config_row *row, const struct config *running)
+{
+	char *to = (char *)l->config + row->offset;
+	const char *from = (const char *)running + row->offset;
+
+	if (row->type == CONFIG_ROW_TEXT || row->type == CONFIG_ROW_PATH) {
+		struct config_text *text = (struct config_text *)to;
+
+		*text = *(const struct config_text *)from;
+		text->p = loader_strdup(l, span_str(text->p));
+	} else {
+		memcpy(to, from, sizeof(int64_t));
+	}
+}
+
+int config_keep_running(struct config *fresh, const struct config *running)
+{
+	struct config_loader l = {.config = fresh, .arena = fresh->arena};
+
+	for (size_t i = 0; i < config_settings.count; i++)
+		if ((config_settings.rows[i].flags & CONFIG_RESTART) &&
+			row_differs(&config_settings.rows[i], running, fresh))
+			keep_value(&l, &config_settings.rows[i], running);
+	return keep_listen(&l, running);
 }

@@ -60,7 +60,8 @@ int config_write_reference(struct buf *out)
 		{"The node", "At the root of the file.", &config_settings},
 		{"Listeners",
 			"`listen` is a list of addresses, or of maps with these keys; an empty "
-			"default is that of http.*.",
+			"default is that of http.*. A reload takes up changed limits; other "
+			"addresses take effect at the next start.",
 			&config_listen_section},
 		{"MCP servers",
 			"Each under its name in `mcpServers`. A name of other characters than "

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,51 @@ static void check_commands(
 	}
 }
 
+/* ---- the socket of the command ---- */
+
+void config_socket_path(const struct config *config, char *out, size_t size)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+	if (config->admin_socket.p[0])
+		snprintf(out, size, "%s", config->admin_socket.p);
+	else if (runtime && runtime[0])
+		snprintf(out, size, "%s/gatehouse/admin.sock", runtime);
+	else
+		snprintf(out, size, "/run/gatehouse/admin.sock");
+}
+
+static bool may_make_in(const char *folder)
+{
+	struct stat st;
+
+	return stat(folder, &st) == 0 && S_ISDIR(st.st_mode) && access(folder, W_OK | X_OK) == 0;
+}
+
+/* Its folder, or the first one above it that is there and the rest can be made in. */
+static void check_socket(const struct config *config, struct config_report *report)
+{
+	const struct config_row *row = config_row_find(&config_settings, "admin.socket");
+	uint32_t line = config_row_line(&config_settings, row, config);
+	char path[PATH_MAX], folder[PATH_MAX];
+	char *slash;
+
+	config_socket_path(config, path, sizeof(path));
+	snprintf(folder, sizeof(folder), "%s", path);
+	do {
+		slash = strrchr(folder, '/');
+		if (!slash)
+			return;
+		*slash = '\0';
+	} while (access(folder[0] ? folder : "/", F_OK) < 0);
+	if (!may_make_in(folder[0] ? folder : "/"))
+		config_report_add(report, CONFIG_NOTICE, line, line > 0,
+			"admin.socket: this user cannot make %s, and the node would not start; set "
+			"admin: { socket: ./admin.sock }, or a path in another folder you may "
+			"write",
+			path);
+}
+
 /* ---- what is needed ---- */
 
 static int64_t cores(void)
@@ -141,6 +187,21 @@ static void add_up(const struct config *config, struct config_budget *budget)
 		DESCRIPTORS_SPARE + (config->http_max_connections + workers > 3 * budget->processes
 						    ? config->http_max_connections + workers
 						    : 3 * budget->processes);
+}
+
+/* The same sum, solved for the connections. */
+static void fit_connections(struct config_budget *b, const struct config *config)
+{
+	int64_t workers = least(config->worker_max, config->http_max_connections);
+	int64_t room = b->max_descriptors - DESCRIPTORS_SPARE;
+	int64_t gateway = (room - config->worker_warm) / 2;
+	int64_t root = room / 3 - (b->processes - workers);
+	int64_t fit = least(gateway, root);
+
+	b->connections = config->http_max_connections;
+	b->connections_fit = b->max_descriptors < 0 || b->descriptors <= b->max_descriptors
+				     ? b->connections
+				     : fit > 0 ? fit : 0;
 }
 
 /* ---- what there is ---- */
@@ -249,10 +310,11 @@ static void notice_excess(const struct config_budget *b, struct config_report *r
 			b->processes, b->processes_limit, b->max_processes);
 	if (b->max_descriptors >= 0 && b->descriptors > b->max_descriptors)
 		config_report_add(report, CONFIG_NOTICE, 0, 0,
-			"up to %" PRId64
-			" descriptors in one process, but RLIMIT_NOFILE allows %" PRId64
-			"; raise it or lower http.max_connections",
-			b->descriptors, b->max_descriptors);
+			"with %" PRId64 " clients at once (http.max_connections) one process needs "
+			"up to %" PRId64 " descriptors; the hard limit RLIMIT_NOFILE (ulimit -Hn) "
+			"of %" PRId64 " suffices for about %" PRId64
+			" clients: see docs/operating.md, What a machine needs",
+			b->connections, b->descriptors, b->max_descriptors, b->connections_fit);
 	if (b->max_memory >= 0 && b->memory > b->max_memory)
 		config_report_add(report, CONFIG_NOTICE, 0, 0,
 			"up to %s of memory (servers counted with 64 MiB each), but %s are "
@@ -268,8 +330,14 @@ void config_check_environment(
 	struct config_budget budget = {0};
 
 	check_commands(config, report, &budget);
+	check_socket(config, report);
+	if (config->listen_count == 0)
+		config_report_add(report, CONFIG_NOTICE, 0, 0,
+			"listen: none in this file; gatehouse serve needs an address then: --listen "
+			"http://127.0.0.1:8080 (gatehouse stdio needs none)");
 	add_up(config, &budget);
 	read_limits(&budget);
+	fit_connections(&budget, config);
 	notice_excess(&budget, report);
 	*ret_budget = budget;
 }
@@ -283,6 +351,20 @@ static int write_line(
 		limit, need > have ? "   NOT ENOUGH" : "");
 }
 
+static int write_descriptors(struct buf *out, const struct config_budget *b)
+{
+	char limit[128];
+
+	if (b->descriptors <= b->max_descriptors || b->max_descriptors < 0)
+		return write_line(out, "descriptors", b->descriptors, b->max_descriptors,
+			"in one process (ulimit -Hn)");
+	snprintf(limit, sizeof(limit),
+		"in one process (ulimit -Hn): about %" PRId64 " of %" PRId64 " clients fit",
+		b->connections_fit, b->connections);
+	return buf_printf(out, "%-12s %10" PRId64 "   of %10" PRId64 "   %s\n", "descriptors",
+		b->descriptors, b->max_descriptors, limit);
+}
+
 int config_budget_write(const struct config_budget *b, struct buf *out)
 {
 	char need[32], have[32];
@@ -292,8 +374,7 @@ int config_budget_write(const struct config_budget *b, struct buf *out)
 		r = write_line(
 			out, "processes", b->processes, b->max_processes, b->processes_limit);
 	if (r == 0)
-		r = write_line(out, "descriptors", b->descriptors, b->max_descriptors,
-			"RLIMIT_NOFILE, in one process");
+		r = write_descriptors(out, b);
 	if (r == 0)
 		r = buf_printf(out, "%-12s %10s   of %10s   available%s\n", "memory",
 			format_memory(b->memory, need, sizeof(need)),

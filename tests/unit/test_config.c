@@ -952,8 +952,13 @@ static const struct {
 } diffs[] = {
 	{"", "", "no changes"},
 	{"log: {level: info}\n", "", "no changes"},
-	{"", "log: {level: debug}\nstate: x\n", "state (at the next start)  log.level"},
-	{"", "listen: http://127.0.0.1:1\n", "listen"},
+	{"", "log: {level: debug}\nstate: x\n", "state (takes effect at the next start)  log.level"},
+	{"", "listen: http://127.0.0.1:1\n", "listen (takes effect at the next start)"},
+	{"listen: [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]\n",
+		"listen: [\"http://127.0.0.1:2\", \"http://127.0.0.1:1\"]\n", "listen"},
+	{"listen: [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]\n",
+		"listen: [\"http://127.0.0.1:2\", \"http://127.0.0.1:3\"]\n",
+		"listen (takes effect at the next start)"},
 	{"listen: http://127.0.0.1:1\n", "listen: {url: \"http://127.0.0.1:1\", max_body: 1MiB}\n",
 		"listen"},
 	{"mcpServers: {files: {command: x, env: {A: 1, B: 2}}, old: {command: y}}\n",
@@ -984,6 +989,37 @@ START_TEST(test_diff)
 	config_diff_free(&diff);
 	config_free(before);
 	config_free(after);
+}
+END_TEST
+
+/* A node keeps its addresses and what else needs a start; limits of an address are new at once. */
+START_TEST(test_keep_running)
+{
+	struct config *running = load(Y,
+		"state: /one\nworker: {warm: 1}\ngateways: 3\n"
+		"listen:\n- {url: \"http://127.0.0.1:1\", max_body: 1MiB}\n"
+		"- {url: \"http://127.0.0.1:2\", max_body: 2MiB}\n- http://127.0.0.1:3\n",
+		NULL);
+	struct config *fresh = load(Y,
+		"state: /two\nworker: {warm: 2}\ngateways: 4\nhttp: {max_body: 9MiB}\n"
+		"listen:\n- http://127.0.0.1:3\n- {url: \"http://127.0.0.1:1\", max_body: 5MiB}\n"
+		"- http://127.0.0.1:4\n",
+		NULL);
+
+	ck_assert_int_eq(config_keep_running(fresh, running), 0);
+	config_free(running);
+	ck_assert_str_eq(fresh->state.p, "/one");
+	ck_assert_int_eq(fresh->gateways, 3);
+	ck_assert_int_eq(fresh->worker_warm, 2);
+	ck_assert_uint_eq(fresh->listen_count, 3);
+	ck_assert_str_eq(fresh->listen[0].url.p, "http://127.0.0.1:1");
+	ck_assert_int_eq(fresh->listen[0].max_body, 5 << 20);
+	ck_assert_str_eq(fresh->listen[1].host, "127.0.0.1");
+	ck_assert_uint_eq(fresh->listen[1].port, 2);
+	ck_assert_int_eq(fresh->listen[1].max_body, 2 << 20);
+	ck_assert_str_eq(fresh->listen[2].url.p, "http://127.0.0.1:3");
+	ck_assert_int_eq(fresh->listen[2].max_body, 9 << 20);
+	config_free(fresh);
 }
 END_TEST
 
@@ -1062,6 +1098,7 @@ START_TEST(test_environment)
 		":6:1: notice: mcpServers.gone.command: \"gatehouse-no-such-program\" is "
 		"not on the PATH it will have\n"));
 	ck_assert_ptr_nonnull(strstr(out.data, "/plain\" is no program on this machine\n"));
+	ck_assert_ptr_nonnull(strstr(out.data, "notice: listen: none in this file"));
 	ck_assert_int_eq(config_resolve_command(config_find_server(config, "here"), &path), 0);
 	ck_assert_int_eq(strncmp(path, dir, strlen(dir)), 0);
 	free(path);
@@ -1089,11 +1126,47 @@ START_TEST(test_environment_too_little)
 	config_check_environment(config, &report, &budget);
 	report_text(&report, &out);
 	ck_assert_ptr_nonnull(strstr(out.data, "notice: up to "));
-	ck_assert_ptr_nonnull(
-		strstr(out.data, "descriptors in one process, but RLIMIT_NOFILE allows"));
+	ck_assert_ptr_nonnull(strstr(out.data,
+		"notice: with 4000000 clients at once (http.max_connections) one process needs"));
+	/* that many do fit */
+	ck_assert_int_gt(budget.connections_fit, 0);
+	config->http_max_connections = budget.connections_fit;
+	config_check_environment(config, &report, &budget);
+	ck_assert_int_le(budget.descriptors, budget.max_descriptors);
 	config_report_free(&report);
 	config_free(config);
 	buf_free(&out);
+}
+END_TEST
+
+/* Whether the socket's folder is there, can be made, or neither. */
+START_TEST(test_environment_socket)
+{
+	static const struct {
+		const char *path;
+		bool fits;
+	} cases[] = {{"./admin.sock", true}, {"a/b/admin.sock", true}, {"prog/admin.sock", false}};
+	struct config_budget budget;
+	char text[128];
+
+	write_program("prog");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct config_report report;
+		struct config *config;
+		struct buf out;
+
+		snprintf(text, sizeof(text), "admin: {socket: %s}\n", cases[i].path);
+		config = load(Y, text, NULL);
+		config_report_init(&report);
+		config_check_environment(config, &report, &budget);
+		buf_init(&out, 1 << 16);
+		report_text(&report, &out);
+		ck_assert_int_eq(strstr(out.data, "admin.socket: this user cannot make") == NULL,
+			cases[i].fits);
+		buf_free(&out);
+		config_report_free(&report);
+		config_free(config);
+	}
 }
 END_TEST
 
@@ -1154,9 +1227,11 @@ int main(void)
 	tcase_add_test(tc, test_read_json_bad);
 	tcase_add_test(tc, test_display_loads);
 	LOOP(test_diff, diffs);
+	tcase_add_test(tc, test_keep_running);
 	LOOP(test_match, matches);
 	tcase_add_test(tc, test_environment);
 	tcase_add_test(tc, test_environment_too_little);
+	tcase_add_test(tc, test_environment_socket);
 	tcase_add_test(tc, test_reference);
 	suite_add_tcase(suite, tc);
 	srunner_run_all(runner, CK_NORMAL);
