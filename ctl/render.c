@@ -152,6 +152,12 @@ int render_status(const cJSON *reply, const struct style *style, struct buf *out
 	if (member(reply, "sandbox"))
 		write_sandbox(member(reply, "sandbox"), style, out);
 	write_listeners(reply, style, out);
+	cJSON_ArrayForEach(row, member(reply, "at_next_start"))
+	{
+		snprintf(text, sizeof(text), "%s: changed in the file, takes effect at the next start",
+			cJSON_IsString(row) ? row->valuestring : "");
+		write_fact("pending", text, style, out);
+	}
 	snprintf(text, sizeof(text), "%.0f of %.0f up", json_number(servers, "up"),
 		json_number(servers, "total"));
 	write_fact("servers", text, style, out);

@@ -19,6 +19,7 @@ static const char *const state_names[SERVER_STATE_MAX] = {
 	[SERVER_DOWN] = "down",
 	[SERVER_FAILED] = "failed",
 	[SERVER_DISABLED] = "disabled",
+	[SERVER_STOPPING] = "stopping",
 };
 static const char *const isolation_names[SERVER_ISOLATION_MAX] = {
 	[SERVER_SHARED] = "shared",

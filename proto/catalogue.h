@@ -39,6 +39,7 @@ enum server_state {
 	SERVER_DOWN,     /* will be tried again */
 	SERVER_FAILED,   /* crashed too often: tried again with back-off */
 	SERVER_DISABLED, /* by configuration or by hand */
+	SERVER_STOPPING, /* with the node */
 	SERVER_STATE_MAX,
 };
 

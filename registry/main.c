@@ -18,7 +18,10 @@ static void on_state(struct link *link, const struct message *msg, void *arg)
 		return;
 	if (msg->payload.len)
 		registry_set_facts(registry, server, fields->version, msg->payload);
-	registry_set_state(registry, server, (enum server_state)fields->state, fields->detail);
+	/* a worker that ends tells that its server is gone */
+	if (server->state != SERVER_STOPPING)
+		registry_set_state(
+			registry, server, (enum server_state)fields->state, fields->detail);
 }
 
 static void on_list(struct link *link, const struct message *msg, void *arg)
@@ -47,7 +50,9 @@ static void on_upstream_state(struct link *link, const struct message *msg, void
 		return;
 	snprintf(detail, sizeof(detail), "its worker crashed too often; it is tried again in %u s",
 		(unsigned)((fields->retry_ms + 999) / 1000));
-	if (fields->state == 2)
+	if (fields->state == 3)
+		registry_set_state(registry, server, SERVER_STOPPING, SPAN_NONE);
+	else if (fields->state == 2)
 		registry_set_state(registry, server, SERVER_FAILED, span_str(detail));
 	else
 		registry_set_state(registry, server, SERVER_STARTING, SPAN_NONE);
@@ -61,7 +66,7 @@ static void on_exited(struct link *link, const struct message *msg, void *arg)
 		fields->role == ROLE_UPSTREAM ? registry_find(registry, fields->name) : NULL;
 
 	(void)link;
-	if (server && server->state != SERVER_FAILED)
+	if (server && server->state != SERVER_FAILED && server->state != SERVER_STOPPING)
 		registry_set_state(registry, server, SERVER_STARTING, SPAN_NONE);
 }
 

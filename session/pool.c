@@ -80,6 +80,20 @@ void pool_tick(struct manager *manager, uint64_t now_ms)
 	pool_turn(manager);
 }
 
+/* The root has none to give, or gave one that cannot be used: who waits goes on waiting, up to
+ * WAIT_MS. */
+static void hold_back(struct manager *manager, struct span detail)
+{
+	if (manager->retry_pause == 0)
+		log_warn("worker.none", "no session worker can be had", KV_SPAN("detail", detail));
+	snprintf(manager->refusal, sizeof(manager->refusal), "%.*s", SPAN_ARG(detail));
+	manager->retry_pause = manager->retry_pause ? manager->retry_pause * 2 : PAUSE_FIRST_MS;
+	if (manager->retry_pause > PAUSE_MAX_MS)
+		manager->retry_pause = PAUSE_MAX_MS;
+	manager->retry_ms = clock_ms() + manager->retry_pause;
+	manager_tick_soon(manager);
+}
+
 static void on_link(struct process *process, struct link *link, const struct err *err, void *arg)
 {
 	struct manager *manager = manager_of(process);
@@ -90,26 +104,16 @@ static void on_link(struct process *process, struct link *link, const struct err
 		log_debug("worker.no_link", err_text(err), KV_INT("instance", worker->instance));
 		worker_kill(worker);
 		worker_free(worker);
-		manager_tick_soon(manager);
+		hold_back(manager, span_str(err_text(err)));
 		return;
 	}
+	manager->retry_pause = 0;
+	manager->retry_ms = 0;
+	manager->refusal[0] = '\0';
 	worker->link = link;
 	link_set_user(link, worker);
 	worker_set_state(worker, WORKER_WARM);
 	pool_turn(manager);
-}
-
-/* The root has none to give: who waits goes on waiting, up to WAIT_MS. */
-static void on_refused(struct manager *manager, struct span detail)
-{
-	if (manager->retry_pause == 0)
-		log_warn("worker.none", "no session worker can be had", KV_SPAN("detail", detail));
-	snprintf(manager->refusal, sizeof(manager->refusal), "%.*s", SPAN_ARG(detail));
-	manager->retry_pause = manager->retry_pause ? manager->retry_pause * 2 : PAUSE_FIRST_MS;
-	if (manager->retry_pause > PAUSE_MAX_MS)
-		manager->retry_pause = PAUSE_MAX_MS;
-	manager->retry_ms = clock_ms() + manager->retry_pause;
-	manager_tick_soon(manager);
 }
 
 void pool_on_given(struct link *root, const struct message *msg, void *arg)
@@ -122,12 +126,9 @@ void pool_on_given(struct link *root, const struct message *msg, void *arg)
 	manager->wanted -= manager->wanted > 0;
 	manager->wanted_ms = clock_ms();
 	if (!given->instance) {
-		on_refused(manager, given->detail);
+		hold_back(manager, given->detail);
 		return;
 	}
-	manager->retry_pause = 0;
-	manager->retry_ms = 0;
-	manager->refusal[0] = '\0';
 	worker = worker_new(manager, given->instance);
 	if (worker &&
 		process_open_link(arg, ROLE_WORKER, "", given->instance, on_link, worker) == 0)

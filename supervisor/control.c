@@ -232,6 +232,9 @@ static void write_status(struct node *node, struct buf *out)
 		json_write_string(out, span_str(node->listeners[i].url));
 		buf_append_char(out, '}');
 	}
+	buf_append_str(out, "],\"at_next_start\":[");
+	for (unsigned i = 0; i < node->n_pending; i++)
+		buf_printf(out, "%s\"%s\"", i > 0 ? "," : "", node->pending[i]);
 	buf_append_str(out, "]}");
 }
 

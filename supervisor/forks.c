@@ -4,11 +4,47 @@
 #include "log.h"
 #include "node.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/*
+ * The root keeps some descriptors for what the node cannot do without: links, the restart of its
+ * own processes, its answers to the admin process. An eighth of what it may have, within these.
+ */
+#define SPARE_MIN 8
+#define SPARE_MAX 64
+/* What a process that is asked for is still going to take: its pidfd, and for a moment both ends of
+ * its first link. */
+#define PER_ASKED 3
+
+/* A descriptor is always the lowest that is free: from the number of a new one it can be told how
+ * many are left at most. */
+static int check_spare(const struct node *node, struct err *err)
+{
+	struct rlimit limit;
+	rlim_t spare;
+	int fd;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY)
+		return 0;
+	spare = limit.rlim_cur / 8;
+	spare = spare < SPARE_MIN ? SPARE_MIN : spare > SPARE_MAX ? SPARE_MAX : spare;
+	fd = fcntl(node->state_lock, F_DUPFD_CLOEXEC, 0);
+	if (fd >= 0)
+		close(fd);
+	spare += (rlim_t)node->children.asked * PER_ASKED;
+	if (fd >= 0 && (rlim_t)fd + spare < limit.rlim_cur)
+		return 0;
+	return err_set(err, ERR_BUSY,
+		"the root has used up its descriptors (RLIMIT_NOFILE %llu): raise the limit, or "
+		"lower worker.max and the servers' max",
+		(unsigned long long)limit.rlim_cur);
+}
 
 /* --- session workers ------------------------------------------------------------------------ */
 
@@ -54,6 +90,8 @@ static void want_worker(struct node *node, uint64_t workers, uint32_t stream)
 		r = err_set(&err, ERR_TOO_MANY, "worker.max (%lld) session workers are alive",
 			(long long)node->config->worker_max);
 	else
+		r = check_spare(node, &err);
+	if (r == 0)
 		r = tree_start_dynamic(node->tree, clock_ms(), workers, stream, NULL, &err);
 	none.detail = span_str(err_text(&err));
 	if (r < 0 && sessions && sessions->link)
@@ -205,6 +243,9 @@ static int ask_launcher(struct node *node, const struct child *upstream, uint32_
 		return err_set(err, ERR_DRAINING, "the node stops");
 	if (!launcher || !launcher->link)
 		return err_set(err, ERR_BUSY, "the launcher is not ready");
+	r = check_spare(node, err);
+	if (r < 0)
+		return r;
 	launch.instance = children_next_instance(&node->children);
 	r = child_expect(
 		&node->children, ROLE_KEEPER, upstream->name, launch.instance, &fd, &keeper, err);

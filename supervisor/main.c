@@ -165,17 +165,35 @@ static void find_programs(struct node *node)
 
 static void find_run_dir(struct node *node)
 {
-	char copy[4096];
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	char path[4096];
 
-	if (*node->config->admin_socket.p) {
-		snprintf(copy, sizeof(copy), "%s", node->config->admin_socket.p);
-		snprintf(node->run_dir, sizeof(node->run_dir), "%s", dirname(copy));
-	} else if (runtime && *runtime) {
-		snprintf(node->run_dir, sizeof(node->run_dir), "%s/gatehouse", runtime);
-	} else {
-		snprintf(node->run_dir, sizeof(node->run_dir), "/run/gatehouse");
-	}
+	config_socket_path(node->config, path, sizeof(path));
+	snprintf(node->run_dir, sizeof(node->run_dir), "%s", dirname(path));
+}
+
+static int make_run_dir(const struct node *node, struct err *err)
+{
+	struct err why = {0};
+	int r = make_dir(node->run_dir, &why);
+
+	if (r == 0 && access(node->run_dir, W_OK | X_OK) < 0)
+		r = err_set_errno(&why, "cannot make sockets in %s", node->run_dir);
+	if (r < 0)
+		err_set(err, (enum err_code) - r,
+			"%.300s: set admin: { socket: ./admin.sock } in the configuration, or a path "
+			"in another folder you may write",
+			err_text(&why));
+	return r;
+}
+
+/* As people know it: without what led there ("deploy/samples/../.."). */
+static void tidy_state_dir(struct node *node)
+{
+	char *path = realpath(node->state_dir, NULL);
+
+	if (path)
+		snprintf(node->state_dir, sizeof(node->state_dir), "%s", path);
+	free(path);
 }
 
 /* For scripts and people: kill -USR1 $(cat STATE/lock) */
@@ -208,9 +226,10 @@ static int lock_state(struct node *node, struct err *err)
 	find_run_dir(node);
 	r = make_dir(node->state_dir, err);
 	if (r == 0)
-		r = make_dir(node->run_dir, err);
+		r = make_run_dir(node, err);
 	if (r < 0)
 		return r;
+	tidy_state_dir(node);
 	snprintf(path, sizeof(path), "%s/lock", node->state_dir);
 	node->state_lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (node->state_lock < 0)

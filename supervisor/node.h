@@ -65,6 +65,9 @@ struct node {
 	char *config_path; /* NULL: the configuration was given as a whole, no reload */
 	struct config *config;
 	uint64_t generation; /* of the configuration */
+	/* settings that the file has changed and that wait for the next start */
+	const char *pending[CONFIG_SETTING_COUNT + 1];
+	unsigned n_pending;
 	char programs[4096]; /* directory */
 	char state_dir[4096];
 	char run_dir[4096];

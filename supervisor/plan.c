@@ -4,6 +4,10 @@
 #include <stdlib.h>
 
 #define GATEWAYS_MAX 256
+/* Between failed starts, doubled up to the last: no storm while descriptors or processes lack, and
+ * yet a group that cannot start is given up within seconds. */
+#define BACKOFF_FIRST_MS 50
+#define BACKOFF_LAST_MS 500
 
 struct program *program_new(enum role role, const char *name, uint32_t stop_ms)
 {
@@ -39,6 +43,8 @@ static struct child_spec process_spec(
 		.start = program_new(role, name, stop_ms),
 		.restart = RESTART_PERMANENT,
 		.shutdown = {SHUTDOWN_AFTER, stop_ms},
+		.backoff_min_ms = BACKOFF_FIRST_MS,
+		.backoff_max_ms = BACKOFF_LAST_MS,
 	};
 }
 

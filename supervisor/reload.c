@@ -88,6 +88,29 @@ static int load(struct node *node, struct config **ret, struct buf *out, struct 
 	return r;
 }
 
+static void remember_pending(struct node *node, const struct config_diff *diff)
+{
+	node->n_pending = 0;
+	for (size_t i = 0; i < diff->count; i++)
+		if (diff->items[i].restart)
+			node->pending[node->n_pending++] = diff->items[i].name;
+}
+
+static void put_in_force(struct node *node, struct config *fresh, const struct config_diff *diff,
+	struct buf *out)
+{
+	bool level = fresh->log_level != node->config->log_level;
+
+	node->config = fresh;
+	node->generation++;
+	buf_printf(out, "\ngeneration %llu\n", (unsigned long long)node->generation);
+	remember_pending(node, diff);
+	if (level)
+		node_set_log_level(node, (enum log_level)fresh->log_level);
+	send_configs(node);
+	apply_servers(node, diff);
+}
+
 int node_reload(struct node *node, bool dry, struct buf *out, struct err *err)
 {
 	struct config *fresh, *old = node->config;
@@ -113,16 +136,14 @@ int node_reload(struct node *node, bool dry, struct buf *out, struct err *err)
 		config_free(fresh);
 		return 0;
 	}
-	node->config = fresh;
-	node->generation++;
-	buf_printf(out, "\ngeneration %llu\n", (unsigned long long)node->generation);
-	if (fresh->log_level != old->log_level)
-		node_set_log_level(node, (enum log_level)fresh->log_level);
-	send_configs(node);
-	apply_servers(node, &diff);
+	r = config_keep_running(fresh, old);
+	if (r == 0)
+		put_in_force(node, fresh, &diff, out);
+	else
+		err_set(err, (enum err_code) - r, "no memory for the new configuration");
 	config_diff_free(&diff);
-	config_free(old);
-	return 0;
+	config_free(r == 0 ? old : fresh);
+	return r;
 }
 
 void node_reload_aloud(struct node *node)

@@ -146,11 +146,27 @@ void node_introduce(struct node *node, struct child *child)
 		node_tell_server_states(node, child);
 }
 
+/* Its start may have waited while a reload took it away. */
+static bool is_wanted(const struct node *node, const struct program *program)
+{
+	const struct config_server *server;
+
+	if (program->role != ROLE_UPSTREAM)
+		return true;
+	server = config_find_server(node->config, program->name);
+	return server && !server->disabled;
+}
+
 static void start_process(struct node *node, const struct action *action)
 {
 	const struct program *program = action->start;
 	struct child *child;
 	struct err err = {0};
+
+	if (!is_wanted(node, program)) {
+		tree_child_ignored(node->tree, clock_ms(), action->instance);
+		return;
+	}
 
 	if (program->role == ROLE_WORKER) {
 		node_start_worker(node, action);
@@ -347,6 +363,8 @@ void node_stop(struct node *node, int exit_status)
 	node->exit_status = exit_status;
 	log_info("node.stopping", "the node stops");
 	drain_gateways(node);
+	node_tell_server_states(
+		node, children_find_named(&node->children, ROLE_REGISTRY, ""));
 	tree_stop(node->tree, clock_ms());
 	node_turn(node);
 }

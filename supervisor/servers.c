@@ -25,15 +25,16 @@ struct server_retry {
 	UT_hash_handle hh;
 };
 
-enum { UPSTREAM_STARTING, UPSTREAM_RUNNING, UPSTREAM_GAVE_UP };
+enum { UPSTREAM_STARTING, UPSTREAM_RUNNING, UPSTREAM_GAVE_UP, UPSTREAM_STOPPING };
 
 static void tell(const struct server_retry *server, struct child *registry)
 {
 	const struct msg_upstream_state state = {
 		.name = span_str(server->name),
-		.state = server->waiting    ? UPSTREAM_GAVE_UP
-			 : server->ready_ms ? UPSTREAM_RUNNING
-					    : UPSTREAM_STARTING,
+		.state = server->node->stopping ? UPSTREAM_STOPPING
+			 : server->waiting      ? UPSTREAM_GAVE_UP
+			 : server->ready_ms     ? UPSTREAM_RUNNING
+						: UPSTREAM_STARTING,
 		.retry_ms = server->waiting ? server->wait_ms : 0,
 	};
 

@@ -611,6 +611,13 @@ START_TEST(states)
 	say_upstream("alpha", 0, 0);
 	AWAIT(server_of("alpha").state == SERVER_STARTING);
 	ck_assert_uint_eq(tools(), 1);
+	/* what a worker says or its end tells no longer counts */
+	say_upstream("alpha", 3, 0);
+	AWAIT(server_of("alpha").state == SERVER_STOPPING);
+	say_state(alpha, "alpha", SERVER_DOWN, "gone", "");
+	link_post(node.registry, MSG_EXITED, 0, &exited);
+	pass(250);
+	ck_assert_int_eq(server_of("alpha").state, SERVER_STOPPING);
 	finish();
 }
 END_TEST

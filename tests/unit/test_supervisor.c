@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -465,6 +466,45 @@ START_TEST(reload)
 }
 END_TEST
 
+/* Other addresses wait for the next start, and the log says so: also the second time. */
+START_TEST(reload_keeps_the_addresses)
+{
+	unsigned port = free_port();
+	char listen[80];
+
+	snprintf(listen, sizeof(listen), "listen: [http://127.0.0.1:%u]\n", port);
+	start(listen);
+	node_configure(&node, "listen: [http://127.0.0.1:0]\n");
+	for (unsigned i = 1; i <= 2; i++) {
+		kill(node.pid, SIGHUP);
+		ck_assert(node_await_log(&node, "config.reloaded",
+			"listen (takes effect at the next start)", i, 3000));
+		ask(port, 3000);
+	}
+	stop();
+}
+END_TEST
+
+/* Servers that come and go faster than they start: none of that is an error. */
+START_TEST(removed_before_it_started)
+{
+	static const char one[] = "servers:\n" SERVER("one");
+	static const char many[] = "servers:\n" SERVER("one") SERVER("two") SERVER("three")
+		SERVER("four");
+	unsigned done = 0;
+
+	start(one);
+	for (int i = 0; i < 10; i++) {
+		node_configure(&node, i % 2 ? one : many);
+		kill(node.pid, SIGHUP);
+		ck_assert(node_await_log(&node, "config.reloaded", "", ++done, 3000));
+	}
+	node_await_new(&node, "upstream", 1, NULL, 10000);
+	ck_assert_uint_eq(node_log_count(&node, "\"level\":\"error\"", ""), 0);
+	stop();
+}
+END_TEST
+
 /* --- the long run --------------------------------------------------------------------------- */
 
 START_TEST(two_hundred_workers_leave_no_trace)
@@ -533,6 +573,36 @@ START_TEST(a_paused_root_kills_nobody)
 }
 END_TEST
 
+/* --- descriptors --------------------------------------------------------------------------- */
+
+/* The root has hardly any left: no storm of forks or lines, and all is well again when there are
+ * more. */
+START_TEST(few_descriptors_make_no_storm)
+{
+	struct rlimit old, few;
+	struct pids workers, gateways;
+
+	start("");
+	workers = node_await_new(&node, "worker", 2, NULL, 5000);
+	gateways = node_find(&node, "gateway");
+	ck_assert_int_eq(prlimit(node.pid, RLIMIT_NOFILE, NULL, &old), 0);
+	few = (struct rlimit){open_fds(node.pid) + 2, old.rlim_max};
+	ck_assert_int_eq(prlimit(node.pid, RLIMIT_NOFILE, &few, NULL), 0);
+	for (unsigned i = 0; i < workers.n; i++)
+		kill(workers.pid[i], SIGKILL);
+	ck_assert(node_await_log(
+		&node, "worker.none", "the root has used up its descriptors", 1, 5000));
+	pause_ms(2000);
+	/* one line, and another if a worker still had its link made when it was killed */
+	ck_assert_uint_le(node_log_count(&node, "worker.none", ""), 2);
+	ck_assert_uint_eq(node_log_count(&node, "child_terminated", ""), workers.n);
+	check_unharmed(&gateways);
+	ck_assert_int_eq(prlimit(node.pid, RLIMIT_NOFILE, &old, NULL), 0);
+	node_await_new(&node, "worker", workers.n, &workers, 5000);
+	stop();
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {starts_in_order_and_stops, interrupt_stops_in_order,
@@ -540,7 +610,9 @@ int main(void)
 		a_program_is_broken, a_kernel_that_refuses_filters, a_violation_is_told,
 		a_second_node_on_the_same_state,
 		a_second_node_on_the_same_port, a_gateway_that_is_away_is_stood_in_for, reload,
-		two_hundred_workers_leave_no_trace, who_hangs_is_ended, a_paused_root_kills_nobody};
+		reload_keeps_the_addresses, removed_before_it_started,
+		two_hundred_workers_leave_no_trace, who_hangs_is_ended, a_paused_root_kills_nobody,
+		few_descriptors_make_no_storm};
 	Suite *suite = suite_create("supervisor");
 	TCase *cases = tcase_create("supervisor");
 	SRunner *runner = srunner_create(suite);
