@@ -134,8 +134,8 @@ static void check_socket(const struct config *config, struct config_report *repo
 	if (!may_make_in(folder[0] ? folder : "/"))
 		config_report_add(report, CONFIG_NOTICE, line, line > 0,
 			"admin.socket: this user cannot make %s, and the node would not start; set "
-			"admin: { socket: ./admin.sock }, or a path in another folder you may "
-			"write",
+			"admin: { socket: ./admin.sock }, or start it with --socket PATH, in a folder "
+			"you may write",
 			path);
 }
 

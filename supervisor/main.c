@@ -180,8 +180,8 @@ static int make_run_dir(const struct node *node, struct err *err)
 		r = err_set_errno(&why, "cannot make sockets in %s", node->run_dir);
 	if (r < 0)
 		err_set(err, (enum err_code) - r,
-			"%.300s: set admin: { socket: ./admin.sock } in the configuration, or a path "
-			"in another folder you may write",
+			"%.300s: set admin: { socket: ./admin.sock } in the configuration, or give "
+			"--socket PATH, in a folder you may write",
 			err_text(&why));
 	return r;
 }

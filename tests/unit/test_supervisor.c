@@ -596,7 +596,7 @@ START_TEST(few_descriptors_make_no_storm)
 	/* one line, and another if a worker still had its link made when it was killed */
 	ck_assert_uint_le(node_log_count(&node, "worker.none", ""), 2);
 	ck_assert_uint_eq(node_log_count(&node, "child_terminated", ""), workers.n);
-	check_unharmed(&gateways);
+	check_same("gateway", &gateways);
 	ck_assert_int_eq(prlimit(node.pid, RLIMIT_NOFILE, &old, NULL), 0);
 	node_await_new(&node, "worker", workers.n, &workers, 5000);
 	stop();
