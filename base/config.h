@@ -314,8 +314,8 @@ struct config_budget {
 
 /*
  * Resolve each command on the PATH its child will have, see whether there is a listener and whether
- * this user can make the admin socket, and compare the worst case with the limits; what is missing or too little becomes a
- * notice in report. Never fails.
+ * this user can make the admin socket, and compare the worst case with the limits; what is missing
+ * or too little becomes a notice in report. Never fails.
  */
 void config_check_environment(const struct config *config, struct config_report *report,
 	struct config_budget *ret_budget);
