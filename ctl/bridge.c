@@ -194,7 +194,7 @@ static void ended_post(struct transfer *transfer, CURLcode code, long status)
 			transfer, ERR_CLOSED, JSONRPC_EXECUTED_UNKNOWN, curl_easy_strerror(code));
 	else if (transfer->kind == TRANSFER_POST && !transfer->sse)
 		bridge_deliver_body(transfer, status);
-	if (transfer->raw_id.len)
+	if (transfer->raw_id.len || (transfer->batch && transfer->sse))
 		bridge_fail(transfer, ERR_CLOSED, JSONRPC_EXECUTED_UNKNOWN,
 			"the stream ended before the answer");
 	transfer_free(transfer);
@@ -256,8 +256,11 @@ void bridge_ended(struct transfer *transfer, CURLcode code, long status)
 
 /* --- lines in ------------------------------------------------------------------------------- */
 
-/* In the modern era a request is cancelled by closing its exchange. */
-static bool cancel_modern(struct bridge *bridge, const struct jsonrpc *msg)
+/*
+ * In the modern era a request is cancelled by closing its exchange: true, nothing is sent. In the
+ * legacy era the notification goes to the server, and nobody waits for an answer any more.
+ */
+static bool cancel(struct bridge *bridge, const struct jsonrpc *msg)
 {
 	struct span id = json_object_get(msg->params, SPAN_LIT("requestId"));
 	struct transfer *transfer;
@@ -266,9 +269,12 @@ static bool cancel_modern(struct bridge *bridge, const struct jsonrpc *msg)
 		return false;
 	DL_FOREACH(bridge->transfers, transfer)
 	{
-		if (!transfer->modern || !transfer->raw_id.len ||
+		if (!transfer->raw_id.len || transfer->initialize ||
 			!json_equal_scalar(transfer->raw_id, id))
 			continue;
+		transfer->answered = true;
+		if (!transfer->modern)
+			return false;
 		transfer_free(transfer);
 		return true;
 	}
@@ -287,7 +293,7 @@ static void send_message(struct bridge *bridge, const struct jsonrpc *msg)
 	struct transfer *transfer;
 	struct jsonrpc own;
 
-	if (cancel_modern(bridge, msg))
+	if (cancel(bridge, msg))
 		return;
 	transfer = transfer_new(bridge, TRANSFER_POST);
 	if (!transfer || buf_append_span(&transfer->body, msg->body) < 0 ||
@@ -297,6 +303,7 @@ static void send_message(struct bridge *bridge, const struct jsonrpc *msg)
 	}
 	if (own.kind == JSONRPC_REQUEST)
 		transfer->raw_id = own.id;
+	transfer->batch = own.kind == JSONRPC_BATCH;
 	transfer->modern = own.method.len && mcp_request_era(&own, NULL) == MCP_MODERN;
 	transfer->initialize = span_is(own.method, "initialize") && !transfer->modern;
 	transfer->safe = (mcp_method_info(mcp_method_find(own.method))->flags & MCP_SAFE) != 0;
@@ -433,12 +440,13 @@ static bool wait_and_read(struct bridge *bridge, int stop, bool reading)
 	return true;
 }
 
-static bool has_requests(const struct bridge *bridge)
+/* Is there anything for whose end the client waits? */
+static bool is_busy(const struct bridge *bridge)
 {
 	const struct transfer *transfer;
 
 	DL_FOREACH(bridge->transfers, transfer)
-	if (transfer->kind != TRANSFER_LISTEN)
+	if (transfer->kind != TRANSFER_LISTEN && !transfer->answered)
 		return true;
 	return false;
 }
@@ -450,10 +458,10 @@ static void converse(struct bridge *bridge, int stop)
 	while (!bridge->out_closed) {
 		bool ready = take_lines(bridge);
 
-		if (bridge->in_closed && !closed_ms)
+		/* from when all is sent: what waits for its turn has its time, too */
+		if (bridge->in_closed && bridge->input.len == 0 && !closed_ms)
 			closed_ms = clock_ms();
-		if (bridge->in_closed && bridge->input.len == 0 &&
-			(!has_requests(bridge) || clock_ms() - closed_ms > FINISH_MS))
+		if (closed_ms && (!is_busy(bridge) || clock_ms() - closed_ms > FINISH_MS))
 			return;
 		if (!wait_and_read(bridge, stop,
 			    !bridge->in_closed && (ready || bridge->input.len < READ_AHEAD)))

@@ -60,21 +60,71 @@ void bridge_refuse(struct bridge *bridge, struct span raw_id, const struct err *
 	buf_free(&out);
 }
 
-/* The request gets an answer, if it is one and has none yet. */
+/* The ids of its requests, one after the other; iter begins as json_iter(its body). False: no more. */
+static bool next_request(const struct transfer *transfer, struct json_iter *iter, bool first,
+	struct span *ret_id)
+{
+	struct jsonrpc msg;
+	int r;
+
+	if (!transfer->batch) {
+		*ret_id = transfer->raw_id;
+		return first && transfer->raw_id.len;
+	}
+	while ((r = jsonrpc_batch_next(iter, &msg, NULL)) != 0) {
+		if (r < 0 || msg.kind != JSONRPC_REQUEST)
+			continue;
+		*ret_id = msg.id;
+		return true;
+	}
+	return false;
+}
+
 void bridge_fail(struct transfer *transfer, enum err_code code, enum jsonrpc_executed executed,
 	const char *text)
 {
+	struct json_iter iter = json_iter(buf_span(&transfer->body));
 	struct err err = {0};
+	struct span id;
+	bool first = true;
 
 	if (transfer->answered)
 		return;
-	if (!transfer->raw_id.len) {
+	if (transfer->batch && transfer->batch_begun) {
 		bridge_complain(text, SPAN_NONE);
 		return;
 	}
 	err_set(&err, code, "%s", text);
-	bridge_refuse(transfer->bridge, transfer->raw_id, &err, executed);
+	for (; next_request(transfer, &iter, first, &id); first = false)
+		bridge_refuse(transfer->bridge, id, &err, executed);
+	if (first)
+		bridge_complain(text, SPAN_NONE);
 	transfer->answered = true;
+}
+
+/* An error that could not name the request is told as that of the request, or of each. */
+static bool pass_error(struct transfer *transfer, const struct jsonrpc *msg)
+{
+	struct json_iter iter = json_iter(buf_span(&transfer->body));
+	struct span message = SPAN_NONE, data = SPAN_NONE, text = SPAN_NONE, id;
+	bool first = true;
+	char room[1024];
+	struct buf out;
+	int64_t code;
+
+	if (msg->kind != JSONRPC_ERROR || transfer->answered || transfer->batch_begun ||
+		jsonrpc_error_get(msg->error, &code, &message, &data) < 0)
+		return false;
+	json_string_copy(message, room, sizeof(room), &text);
+	buf_init(&out, BRIDGE_MESSAGE_MAX);
+	for (; next_request(transfer, &iter, first, &id); first = false) {
+		buf_clear(&out);
+		if (jsonrpc_write_error(&out, id, code, text, data) == 0)
+			write_line(transfer->bridge, buf_span(&out));
+	}
+	buf_free(&out);
+	transfer->answered = !first;
+	return !first;
 }
 
 /* --- messages from the server --------------------------------------------------------------- */
@@ -98,6 +148,7 @@ void bridge_deliver(struct transfer *transfer, struct span message)
 		bridge_complain("what the server said is no JSON-RPC", span_str(err_text(&err)));
 		return;
 	}
+	transfer->batch_begun |= msg.kind == JSONRPC_BATCH || jsonrpc_is_reply(&msg);
 	if (jsonrpc_is_reply(&msg) && transfer->raw_id.len &&
 		json_equal_scalar(msg.id, transfer->raw_id)) {
 		if (transfer->answered)
@@ -119,40 +170,23 @@ void bridge_deliver(struct transfer *transfer, struct span message)
 /* An answer that is no stream: the response, or why there is none. */
 void bridge_deliver_body(struct transfer *transfer, long status)
 {
-	struct span body = buf_span(&transfer->answer), message = SPAN_NONE, data = SPAN_NONE;
-	struct span text = SPAN_NONE;
-	char room[1024], why[1200];
+	struct span body = buf_span(&transfer->answer);
 	struct jsonrpc msg;
-	int64_t code;
+	char why[64];
 
 	if (body.len && jsonrpc_parse(body, &msg, NULL) == 0) {
-		bool reply = jsonrpc_is_reply(&msg);
-
-		if (!reply || (msg.id.len && json_equal_scalar(msg.id, transfer->raw_id)) ||
-			msg.kind == JSONRPC_BATCH) {
+		if (!jsonrpc_is_reply(&msg) ||
+			(msg.id.len && json_equal_scalar(msg.id, transfer->raw_id))) {
 			bridge_deliver(transfer, body);
 			return;
 		}
-		/* an error that could not name the request is told as the request's */
-		if (msg.kind == JSONRPC_ERROR && transfer->raw_id.len &&
-			jsonrpc_error_get(msg.error, &code, &message, &data) == 0) {
-			struct buf out;
-
-			json_string_copy(message, room, sizeof(room), &text);
-			buf_init(&out, BRIDGE_MESSAGE_MAX);
-			if (jsonrpc_write_error(&out, transfer->raw_id, code, text, data) == 0)
-				write_line(transfer->bridge, buf_span(&out));
-			buf_free(&out);
-			transfer->answered = true;
+		if (pass_error(transfer, &msg))
 			return;
-		}
 	}
-	if (status >= 300 || transfer->raw_id.len) {
-		snprintf(why, sizeof(why), "the server answered HTTP %ld without a response",
-			status);
-		bridge_fail(transfer, ERR_PROTOCOL,
-			status >= 400 && status < 500 ? JSONRPC_EXECUTED_NO
-						      : JSONRPC_EXECUTED_UNKNOWN,
-			why);
-	}
+	if (status < 300 && !transfer->raw_id.len)
+		return;
+	snprintf(why, sizeof(why), "the server answered HTTP %ld without a response", status);
+	bridge_fail(transfer, ERR_PROTOCOL,
+		status >= 400 && status < 500 ? JSONRPC_EXECUTED_NO : JSONRPC_EXECUTED_UNKNOWN,
+		why);
 }

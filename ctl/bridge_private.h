@@ -26,11 +26,13 @@ struct transfer {
 	CURL *curl; /* NULL: waiting */
 	struct curl_slist *headers;
 	struct buf body;    /* the client's message */
-	struct span raw_id; /* in body; empty: no request */
+	struct span raw_id; /* in body; empty: no single request */
+	bool batch;         /* an array: each of its requests gets its answer */
+	bool batch_begun;   /* some of those answers have gone out */
 	bool modern;
 	bool initialize;
 	bool safe;          /* may be sent twice */
-	bool answered;      /* the response to raw_id has gone out */
+	bool answered;      /* a response has gone out, or the client waits for none any more */
 	bool with_session;  /* was sent within the session */
 	uint64_t epoch;     /* of that session */
 	bool renewed;       /* was sent again after the session was opened again */
@@ -78,7 +80,7 @@ void transfer_stop(struct transfer *transfer);
 void bridge_deliver(struct transfer *transfer, struct span message);
 /* An answer that is no stream: the response, or why there is none. */
 void bridge_deliver_body(struct transfer *transfer, long status);
-/* The request gets an error for an answer, if it is one and has none yet. */
+/* Its request, or each of its batch, gets an error for an answer, if it has none yet. */
 void bridge_fail(struct transfer *transfer, enum err_code code, enum jsonrpc_executed executed,
 	const char *text);
 /* An error response; raw_id may be empty. */

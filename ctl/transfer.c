@@ -179,7 +179,9 @@ int transfer_start(struct transfer *transfer)
 {
 	transfer->again_ms = 0;
 	transfer->waits_session = false;
-	transfer->session[0] = '\0';
+	/* the head of a stream that is taken up again names no session */
+	if (transfer->kind != TRANSFER_RESUME)
+		transfer->session[0] = '\0';
 	if (!transfer->first_ms)
 		transfer->first_ms = clock_ms();
 	transfer->curl = curl_easy_init();
