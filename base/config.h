@@ -152,6 +152,7 @@ struct config {
 	size_t listen_count;
 	struct config_server *servers; /* in the order of the file, disabled ones too */
 	size_t server_count;
+	const char *inputs; /* of config_load_verbatim: VS Code's list as JSON; else NULL */
 #define SETTING CONFIG_MEMBER
 #include "config.def"
 	uint32_t origin[CONFIG_SETTING_COUNT];
@@ -198,6 +199,12 @@ enum config_syntax { CONFIG_SYNTAX_YAML, CONFIG_SYNTAX_JSON };
  * mistakes (all in report; after one of YAML syntax, nothing else can be said); -ERR_NO_MEMORY.
  */
 int config_load(const char *path, struct config **ret_config, struct config_report *report);
+/*
+ * The same with every ${…} left as it stands, for writing the configuration down again: nothing
+ * needs to be set, and envFile is not read. Paths that begin with ${…} stay relative to nothing.
+ */
+int config_load_verbatim(
+	const char *path, struct config **ret_config, struct config_report *report);
 /* The same for text in memory. file names it in messages;
  * relative paths start at dir (absolute). */
 int config_load_text(struct span text, enum config_syntax syntax, const char *file, const char *dir,
@@ -228,6 +235,9 @@ const char *config_isolation_name(int isolation);
 
 /* Is the tool offered, by tools.include and tools.exclude? name without the server's prefix. */
 bool config_offers_tool(const struct config_server *server, struct span name);
+/* In text, which is zero-terminated and gets no longer: each secret string of this server becomes
+ * ***, also one that is cut at the end. server may be NULL. */
+void config_hide_secrets(const struct config_server *server, char *text);
 /* Is the tool declared idempotent? */
 bool config_tool_idempotent(const struct config_server *server, struct span name);
 

@@ -198,10 +198,11 @@ void config_check_server(struct config_loader *l, struct config_server *server, 
 	settle_paths(l, server);
 	check_reach(l, server, clean);
 	/* what is empty was told already, or belongs to a disabled server */
-	if (server->url.p[0])
+	if (server->url.p[0] && !(l->verbatim && strstr(server->url.p, "${")))
 		check_url(l, server);
 	check_headers(l, server);
-	config_read_env_file(l, server);
+	if (!l->verbatim)
+		config_read_env_file(l, server);
 	check_env(l, server);
 	check_patterns(l, server, "tools.include", &server->tools_include);
 	check_patterns(l, server, "tools.exclude", &server->tools_exclude);

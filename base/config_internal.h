@@ -57,6 +57,9 @@ const struct config_row *config_row_find(const struct config_section *section, c
 bool config_row_is_group(const struct config_section *section, const char *path);
 /* The known path nearest to what somebody wrote, NULL if none is near. */
 const char *config_row_nearest(const struct config_section *section, const char *path);
+/* The same among the groups ("http", "supervisor.root"); false if none is near. */
+bool config_row_nearest_group(
+	const struct config_section *section, const char *path, char *ret, size_t size);
 /* Is there a typing mistake or so between a and b? */
 bool config_near(const char *a, const char *b);
 uint32_t *config_row_origin(
@@ -104,6 +107,7 @@ struct config_loader {
 	const char *workspace;
 	const char *home;
 	bool json; /* a JSON file: other programs' keys may stand in it */
+	bool verbatim; /* nothing is substituted: to be written down again */
 	bool raw;  /* reading back what config_write_json wrote: nothing is substituted or resolved
 		    */
 	bool lenient; /* in a disabled server: what is not set is empty */

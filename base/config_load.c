@@ -1,5 +1,6 @@
 /* From a file to a struct config: reading, the root keys, what the parts share. */
 #include "config_internal.h"
+#include "json_write.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,8 @@ const char *loader_path(struct config_loader *l, const char *path)
 	struct buf joined;
 	const char *ret;
 
-	if (l->raw || path[0] == '/' || path[0] == '\0')
+	if (l->raw || path[0] == '/' || path[0] == '\0' ||
+		(l->verbatim && strncmp(path, "${", 2) == 0))
 		return path;
 	while (path[0] == '.' && path[1] == '/')
 		path += 2;
@@ -172,6 +174,47 @@ static void inherit_limits(struct config *config, struct config_listen *listen)
 	}
 }
 
+/* Numbers become strings, which is as good where ${…} looks them up. */
+static int write_scalar(const struct yaml_node *node, struct buf *out)
+{
+	if (yaml_tree_is_null(node))
+		return buf_append_str(out, "null");
+	if (!node->quoted && (span_is(node->text, "true") || span_is(node->text, "false")))
+		return buf_append_span(out, node->text);
+	return json_write_string(out, node->text);
+}
+
+/* A value as it stands in the file, as JSON. */
+static int write_node(const struct yaml_node *node, struct buf *out)
+{
+	bool list = node->kind == YAML_KIND_LIST;
+	int r;
+
+	if (node->kind == YAML_KIND_SCALAR)
+		return write_scalar(node, out);
+	r = buf_append_char(out, list ? '[' : '{');
+	for (const struct yaml_item *i = node->items; r == 0 && i; i = i->next) {
+		if (i != node->items)
+			buf_append_char(out, ',');
+		if (!list) {
+			json_write_string(out, i->key->text);
+			buf_append_char(out, ':');
+		}
+		r = write_node(i->value, out);
+	}
+	return r < 0 ? r : buf_append_char(out, list ? ']' : '}');
+}
+
+static void keep_inputs(struct config_loader *l)
+{
+	struct buf out;
+
+	buf_init(&out, CONFIG_MAX_MEMORY);
+	l->no_memory |= write_node(l->inputs, &out) < 0;
+	l->config->inputs = loader_strdup(l, buf_span(&out));
+	buf_free(&out);
+}
+
 void config_read_root(struct config_loader *l, const struct yaml_node *root)
 {
 	char found[64];
@@ -186,6 +229,8 @@ void config_read_root(struct config_loader *l, const struct yaml_node *root)
 	l->inputs = yaml_tree_get(root, "inputs");
 	if (!l->inputs)
 		l->inputs = yaml_tree_get(yaml_tree_get(root, "mcp"), "inputs");
+	if (l->verbatim && l->inputs)
+		keep_inputs(l);
 	config_read_map(l, &config_settings, l->config, "", root, other_root_key);
 	for (size_t i = 0; i < l->config->listen_count; i++)
 		inherit_limits(l->config, &l->config->listen[i]);
@@ -231,10 +276,11 @@ static int load_tree(struct config_loader *l, struct span text, enum config_synt
 	return l->report->errors > 0 ? -ERR_CONFIG : 0;
 }
 
-int config_load_text(struct span text, enum config_syntax syntax, const char *file, const char *dir,
-	struct config **ret_config, struct config_report *report)
+static int load_text(struct span text, enum config_syntax syntax, const char *file, const char *dir,
+	bool verbatim, struct config **ret_config, struct config_report *report)
 {
-	struct config_loader l = {.report = report, .json = syntax == CONFIG_SYNTAX_JSON};
+	struct config_loader l = {
+		.report = report, .json = syntax == CONFIG_SYNTAX_JSON, .verbatim = verbatim};
 	int r;
 
 	l.config = config_new(file, dir);
@@ -253,6 +299,12 @@ int config_load_text(struct span text, enum config_syntax syntax, const char *fi
 	}
 	*ret_config = l.config;
 	return 0;
+}
+
+int config_load_text(struct span text, enum config_syntax syntax, const char *file, const char *dir,
+	struct config **ret_config, struct config_report *report)
+{
+	return load_text(text, syntax, file, dir, false, ret_config, report);
 }
 
 static int read_config_file(const char *path, struct buf *out, struct config_report *report)
@@ -318,7 +370,8 @@ static char *folder_of(const char *path, struct config_report *report)
 	return real;
 }
 
-int config_load(const char *path, struct config **ret_config, struct config_report *report)
+static int load_file(const char *path, bool verbatim, struct config **ret_config,
+	struct config_report *report)
 {
 	struct buf text;
 	char *dir = NULL;
@@ -332,11 +385,22 @@ int config_load(const char *path, struct config **ret_config, struct config_repo
 		r = dir ? 0 : -ERR_CONFIG;
 	}
 	if (r == 0)
-		r = config_load_text(buf_span(&text), guess_syntax(path, buf_span(&text)), path,
-			dir, ret_config, report);
+		r = load_text(buf_span(&text), guess_syntax(path, buf_span(&text)), path, dir,
+			verbatim, ret_config, report);
 	free(dir);
 	buf_free(&text);
 	return r;
+}
+
+int config_load(const char *path, struct config **ret_config, struct config_report *report)
+{
+	return load_file(path, false, ret_config, report);
+}
+
+int config_load_verbatim(
+	const char *path, struct config **ret_config, struct config_report *report)
+{
+	return load_file(path, true, ret_config, report);
 }
 
 int config_add_listen(struct config *config, const char *url, bool replace, struct err *err)

@@ -29,3 +29,42 @@ bool config_tool_idempotent(const struct config_server *server, struct span name
 {
 	return list_matches(&server->idempotent, name);
 }
+
+/* A shorter one would make riddles of harmless words. */
+#define SECRET_MIN 4u
+/* What is cut at the end of a text counts from this many bytes on. */
+#define SECRET_CUT_MIN 8u
+#define MASK "***"
+
+static void hide(const struct config_text *secret, char *text)
+{
+	size_t len = strlen(secret->p), rest;
+
+	if (!secret->secret || len < SECRET_MIN)
+		return;
+	for (char *at = text; (at = strstr(at, secret->p)); at += strlen(MASK)) {
+		memcpy(at, MASK, strlen(MASK));
+		memmove(at + strlen(MASK), at + len, strlen(at + len) + 1);
+	}
+	rest = strlen(text);
+	for (size_t n = len - 1; n >= SECRET_CUT_MIN; n--)
+		if (n <= rest && memcmp(text + rest - n, secret->p, n) == 0) {
+			memcpy(text + rest - n, MASK, sizeof(MASK));
+			return;
+		}
+}
+
+void config_hide_secrets(const struct config_server *server, char *text)
+{
+	if (!server)
+		return;
+	hide(&server->command, text);
+	hide(&server->cwd, text);
+	hide(&server->url, text);
+	for (size_t i = 0; i < server->args.count; i++)
+		hide(&server->args.items[i], text);
+	for (size_t i = 0; i < server->env.count; i++)
+		hide(&server->env.items[i].value, text);
+	for (size_t i = 0; i < server->headers.count; i++)
+		hide(&server->headers.items[i].value, text);
+}

@@ -92,6 +92,11 @@ static bool read_text(struct config_loader *l, const char *where, const struct y
 	/* what was written knows which strings are secret; only a file has to be judged */
 	if (!l->raw)
 		ret->secret = ret->secret || named_secret || config_value_secret(ret->p);
+	if (l->verbatim && ret->secret && !strstr(ret->p, "${"))
+		loader_notice(l, node,
+			"%s: stands there in clear; ${VAR} or ${file:PATH} would keep it out of "
+			"the file",
+			where);
 	return true;
 }
 
@@ -216,12 +221,14 @@ void config_read_value(struct config_loader *l, const struct config_section *sec
 }
 
 static void report_unknown(struct config_loader *l, const struct reading *rd,
-	const struct yaml_node *key, const char *path)
+	const struct yaml_node *key, const char *path, bool is_map)
 {
 	const char *nearest = config_row_nearest(rd->section, path);
-	char where[LABEL_MAX];
+	char where[LABEL_MAX], group[LABEL_MAX];
 
 	join(rd->label, path, where, sizeof(where));
+	if (is_map && config_row_nearest_group(rd->section, path, group, sizeof(group)))
+		nearest = group;
 	if (strcmp(key->text.p, "<<") == 0)
 		loader_error(l, key, "%s: merge keys (<<) are not read; write the keys out", where);
 	else if (nearest)
@@ -249,7 +256,8 @@ static void read_pair(struct config_loader *l, const struct reading *rd, const c
 		read_pairs(l, rd, path, item->value);
 	} else if (!rd->other(l, rd->base, item->key, item->value, path)) {
 		if (!config_row_is_group(rd->section, path))
-			report_unknown(l, rd, item->key, path);
+			report_unknown(l, rd, item->key, path,
+				item->value->kind == YAML_KIND_MAP);
 		else if (!yaml_tree_is_null(item->value))
 			loader_error(l, item->value, "%s: found %s, expected a map",
 				join(rd->label, path, where, sizeof(where)),

@@ -147,6 +147,29 @@ const char *config_row_nearest(const struct config_section *section, const char 
 	return ret;
 }
 
+bool config_row_nearest_group(const struct config_section *section, const char *path, char *ret,
+	size_t size)
+{
+	size_t best = near_limit(path) + 1;
+
+	for (size_t i = 0; i < section->count; i++) {
+		const char *known = section->rows[i].path;
+
+		for (const char *dot = strchr(known, '.'); dot; dot = strchr(dot + 1, '.')) {
+			char group[64];
+			size_t distance;
+
+			snprintf(group, sizeof(group), "%.*s", (int)(dot - known), known);
+			distance = edit_distance(path, group);
+			if (distance >= best)
+				continue;
+			best = distance;
+			snprintf(ret, size, "%s", group);
+		}
+	}
+	return best <= near_limit(path);
+}
+
 int config_row_defaults(
 	const struct config_section *section, void *base, const char *dir, struct arena *arena)
 {

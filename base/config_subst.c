@@ -361,7 +361,7 @@ bool config_substitute(
 {
 	struct subst s = {.l = l, .node = node};
 
-	if (l->raw || !memchr(node->text.p, '$', node->text.len)) {
+	if (l->raw || l->verbatim || !memchr(node->text.p, '$', node->text.len)) {
 		*ret = (struct config_text){loader_strdup(l, node->text), false};
 		return true;
 	}

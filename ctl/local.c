@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define OUTPUT_MAX (8u * 1024 * 1024)
+/* Where a node listens that is only being tried out. */
 #define DEV_LISTEN "http://127.0.0.1:8080"
 
 static int need_config(struct invocation *inv)
@@ -43,17 +44,24 @@ static void print_report(const struct config_report *report)
 }
 
 /* Mistakes are printed here; notices only when asked for. */
-static int load(const char *file, bool notices, struct config **ret, struct config_report *report)
+static int load_by(
+	int (*read)(const char *path, struct config **ret, struct config_report *report),
+	const char *file, bool notices, struct config **ret, struct config_report *report)
 {
 	int r;
 
 	config_report_init(report);
-	r = config_load(file, ret, report);
+	r = read(file, ret, report);
 	if (r < 0 || notices)
 		print_report(report);
 	if (r == -ERR_CONFIG)
 		return EXIT_CONFIG;
 	return r < 0 ? ctl_fail(EXIT_CONFIG, NULL, "%s: %s", file, err_reason(r)) : EXIT_DONE;
+}
+
+static int load(const char *file, bool notices, struct config **ret, struct config_report *report)
+{
+	return load_by(config_load, file, notices, ret, report);
 }
 
 /* --- serve ---------------------------------------------------------------------------------- */
@@ -327,40 +335,40 @@ static bool keep_said(cJSON *full, const cJSON *origins)
 	return any;
 }
 
-/* As a file has it: secrets are plain strings, a dollar is written as two. */
-static bool make_plain(cJSON *item)
+/* As a file has it: secrets are plain strings. */
+static void make_plain(cJSON *item)
 {
 	const cJSON *secret = cJSON_GetObjectItemCaseSensitive(item, "secret");
-	const char *text = cJSON_IsString(item) ? item->valuestring : NULL;
-	struct buf out;
-	bool done;
+	cJSON *text;
 
-	if (cJSON_IsString(secret) && !secret->next && item->child == secret)
-		text = secret->valuestring;
-	if (!text) {
+	if (!cJSON_IsString(secret) || secret->next || item->child != secret) {
 		for (cJSON *child = item->child; child; child = child->next)
-			if (!make_plain(child))
-				return false;
-		return true;
+			make_plain(child);
+		return;
 	}
-	buf_init(&out, OUTPUT_MAX);
-	for (const char *p = text; *p; p++)
-		buf_append_str(&out, *p == '$' ? "$$" : (char[]){*p, '\0'});
-	done = buf_append_char(&out, '\0') == 0;
-	if (done) {
-		cJSON_Delete(item->child);
-		item->child = NULL;
-		cJSON_free(item->valuestring);
-		item->type = cJSON_String;
-		item->valuestring = out.data;
-		out.data = NULL;
-	}
-	buf_free(&out);
-	return done;
+	text = cJSON_DetachItemViaPointer(item, item->child);
+	item->type = cJSON_String;
+	item->valuestring = text->valuestring;
+	text->valuestring = NULL;
+	cJSON_Delete(text);
 }
 
-/* A client's file is read as it is; what comes out is the same in Gatehouse's own words, secrets
- * included: it is a file to be used. */
+/* What a client's file has no word for: where to listen, and what VS Code asks its user for. */
+static void complete_import(const struct config *config, cJSON *full)
+{
+	cJSON *inputs = config->inputs ? cJSON_Parse(config->inputs) : NULL;
+	const char *listen = DEV_LISTEN;
+
+	if (inputs)
+		cJSON_AddItemToObject(full, "inputs", inputs);
+	if (config->listen_count > 0)
+		return;
+	cJSON_DeleteItemFromObject(full, "listen");
+	cJSON_AddItemToObject(full, "listen", cJSON_CreateStringArray(&listen, 1));
+}
+
+/* A client's file is read as it is, ${…} included; what comes out is the same in Gatehouse's own
+ * words: a file to be served. */
 static int write_import(const struct config *config)
 {
 	cJSON *full = view_of(config, CONFIG_VIEW_FULL);
@@ -369,7 +377,9 @@ static int write_import(const struct config *config)
 
 	if (full && origins) {
 		keep_said(full, origins);
-		text = make_plain(full) ? cJSON_Print(full) : NULL;
+		make_plain(full);
+		complete_import(config, full);
+		text = cJSON_Print(full);
 	}
 	cJSON_Delete(full);
 	cJSON_Delete(origins);
@@ -388,7 +398,7 @@ int run_config_import(struct invocation *inv)
 
 	if (status != EXIT_DONE)
 		return status;
-	status = load(inv->option[OPT_CONFIG], true, &config, &report);
+	status = load_by(config_load_verbatim, inv->option[OPT_CONFIG], true, &config, &report);
 	if (status == EXIT_DONE)
 		status = write_import(config);
 	config_free(config);

@@ -150,8 +150,7 @@ static const struct {
 		"t:1:1: error: worker.warm: found 9, expected at most worker.max (8)\n"},
 	/* unknown keys */
 	{Y, "wroker: { max: 1 }\n",
-		"t:1:1: error: wroker: unknown setting; `gatehouse config schema` lists the known "
-		"ones\n"},
+		"t:1:1: error: wroker: unknown setting; did you mean \"worker\"?\n"},
 	{Y, "worker: { mxa: 1 }\n",
 		"t:1:11: error: worker.mxa: unknown setting; did you mean \"worker.max\"?\n"},
 	{Y, "max_header: 1KiB\n",
@@ -199,6 +198,11 @@ static const struct {
 	{Y, "mcpServers: { a: {} }\n",
 		"t:1:1: error: mcpServers.a: found neither command nor url, expected one of "
 		"them\n"},
+	{Y, "sesion:\n  max: 5\n",
+		"t:1:1: error: sesion: unknown setting; did you mean \"session\"?\n"},
+	{Y, "supervisor:\n  rooot:\n    period: 5s\n",
+		"t:2:3: error: supervisor.rooot: unknown setting; did you mean "
+		"\"supervisor.root\"?\n"},
 	{Y, "mcpServers:\n  a:\n    command: x\n    url: http://x\n",
 		"t:4:1: error: mcpServers.a: found command and url, expected one of them\n"},
 	{Y, "mcpServers: { a: {command: x, timeout: 60000} }\n",
@@ -787,6 +791,57 @@ START_TEST(test_load_file)
 }
 END_TEST
 
+/* Nothing is set, and nothing has to be. */
+START_TEST(test_load_verbatim)
+{
+	struct config *config = NULL;
+	struct config_report report;
+	const struct config_server *server;
+	struct buf out;
+	char path[128];
+
+	buf_init(&out, 4096);
+	config_report_init(&report);
+	write_file("client.json",
+		"{\"inputs\": [{\"id\": \"k\", \"password\": true}], \"servers\": {\"a\": {"
+		"\"command\": \"${workspaceFolder}/x\", \"args\": [\"$$ ${input:k}\"], "
+		"\"envFile\": \"${env:GH_UNSET}/no.env\", \"env\": {\"API_KEY\": \"${env:GH_UNSET}\", "
+		"\"TOKEN\": \"clear\"}}, \"b\": {\"url\": \"${GH_UNSET}/mcp\"}}}");
+	snprintf(path, sizeof(path), "%s/client.json", dir);
+	ck_assert_int_eq(config_load_verbatim(path, &config, &report), 0);
+	server = &config->servers[0];
+	ck_assert_str_eq(server->command.p, "${workspaceFolder}/x");
+	ck_assert_str_eq(server->args.items[0].p, "$$ ${input:k}");
+	ck_assert_str_eq(server->env_file.p, "${env:GH_UNSET}/no.env");
+	ck_assert_uint_eq(server->env.count, 2);
+	ck_assert_str_eq(server->env.items[0].value.p, "${env:GH_UNSET}");
+	ck_assert_str_eq(config->servers[1].url.p, "${GH_UNSET}/mcp");
+	ck_assert_str_eq(config->inputs, "[{\"id\":\"k\",\"password\":true}]");
+	report_text(&report, &out);
+	without_dir(out.data);
+	ck_assert_ptr_nonnull(strstr(out.data, "mcpServers.a.env.TOKEN: stands there in clear"));
+	ck_assert_ptr_null(strstr(out.data, "API_KEY"));
+	config_report_free(&report);
+	config_free(config);
+	buf_free(&out);
+}
+END_TEST
+
+START_TEST(test_hide_secrets)
+{
+	struct config *config = load(Y,
+		"mcpServers: { a: {command: x, args: [plain, \"${GH_TOKEN}\", \"--key-x=1\"], "
+		"env: {A_TOKEN: abc, B_TOKEN: longsecretvalue}} }\n",
+		NULL);
+	char text[] = "plain t0ps3cret and t0ps3cret abc, longsecretva";
+
+	config_hide_secrets(&config->servers[0], text);
+	ck_assert_str_eq(text, "plain *** and *** abc, ***");
+	config_hide_secrets(NULL, text);
+	config_free(config);
+}
+END_TEST
+
 START_TEST(test_add_listen)
 {
 	struct config *config =
@@ -1220,6 +1275,8 @@ int main(void)
 	tcase_add_test(tc, test_substituted_number);
 	tcase_add_test(tc, test_env_file);
 	tcase_add_test(tc, test_load_file);
+	tcase_add_test(tc, test_load_verbatim);
+	tcase_add_test(tc, test_hide_secrets);
 	tcase_add_test(tc, test_add_listen);
 	tcase_add_test(tc, test_views);
 	tcase_add_loop_test(tc, test_round_trip, 0, 2);
