@@ -177,7 +177,7 @@ int launch(const struct launch_order *order, struct launched *ret, struct err *e
 	}
 	free(program);
 	if (r < 0)
-		err_set(err, (enum err_code) - r, "cannot run '%s': %s", plan.recipe.command,
+		err_set(err, (enum err_code) - r, "cannot run '%s': %s", plan.recipe.shown,
 			err_text(&cause));
 	return r;
 }

@@ -27,7 +27,7 @@ struct recipes {
 	struct memfile file;
 };
 
-/* Before each recipe's strings: server, command, folder, arguments, environment. */
+/* Before each recipe's strings: server, command, folder, both as shown, arguments, environment. */
 struct head {
 	uint32_t size; /* this struct and the strings */
 	uint32_t args;
@@ -90,6 +90,13 @@ static int append_environment(struct buf *out, const struct config_map *env, uin
 	return r;
 }
 
+static int append_shown(struct buf *out, const struct config_text *text, const char *otherwise)
+{
+	if (text->secret)
+		return append_string(out, RECIPE_MASK);
+	return append_string(out, text->p[0] ? text->p : otherwise);
+}
+
 static int append_recipe(
 	struct buf *out, const struct config *config, const struct config_server *server)
 {
@@ -103,6 +110,10 @@ static int append_recipe(
 		r = append_string(out, server->command.p);
 	if (r == 0)
 		r = append_string(out, server->cwd.p[0] ? server->cwd.p : config->dir);
+	if (r == 0)
+		r = append_shown(out, &server->command, "");
+	if (r == 0)
+		r = append_shown(out, &server->cwd, config->dir);
 	for (size_t i = 0; r == 0 && i < server->args.count; i++)
 		r = append_string(out, server->args.items[i].p);
 	if (r == 0)
@@ -235,7 +246,9 @@ static void unpack(const char *p, const struct head *head, struct recipe *recipe
 	recipe->server = p + sizeof(*head);
 	recipe->command = recipe_next(recipe->server);
 	recipe->folder = recipe_next(recipe->command);
-	recipe->args = (struct recipe_strings){recipe_next(recipe->folder), head->args};
+	recipe->shown = recipe_next(recipe->folder);
+	recipe->shown_folder = recipe_next(recipe->shown);
+	recipe->args = (struct recipe_strings){recipe_next(recipe->shown_folder), head->args};
 	recipe->env = (struct recipe_strings){recipe->args.first, head->env};
 	for (uint32_t i = 0; i < head->args; i++)
 		recipe->env.first = recipe_next(recipe->env.first);

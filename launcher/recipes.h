@@ -14,6 +14,9 @@
 
 struct recipes;
 
+/* In the place of what is secret. */
+#define RECIPE_MASK "***"
+
 /* count zero-terminated strings, one after the other. */
 struct recipe_strings {
 	const char *first;
@@ -25,6 +28,8 @@ struct recipe {
 	const char *server;
 	const char *command; /* a name to look up, or an absolute path */
 	const char *folder;  /* absolute; to start in */
+	/* both as people may see them, *** for what is secret */
+	const char *shown, *shown_folder;
 	struct recipe_strings args;
 	struct recipe_strings env; /* NAME=VALUE, names unique */
 };

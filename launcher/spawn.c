@@ -33,14 +33,14 @@ static int check_program(const char *path)
 	return faccessat(AT_FDCWD, path, X_OK, AT_EACCESS) < 0 ? errno : 0;
 }
 
-static int find_at(const char *path, char **ret_program, struct err *err)
+static int find_at(const struct recipe *recipe, char **ret_program, struct err *err)
 {
-	int why = check_program(path);
+	int why = check_program(recipe->command);
 
 	if (why != 0)
 		return err_set(err, why == ENOENT ? ERR_NOT_FOUND : ERR_FORBIDDEN,
-			"cannot run '%s': %s", path, strerror(why));
-	*ret_program = strdup(path);
+			"cannot run '%s': %s", recipe->shown, strerror(why));
+	*ret_program = strdup(recipe->command);
 	return *ret_program ? 0 : err_set(err, ERR_NO_MEMORY, "no memory for a path");
 }
 
@@ -73,7 +73,7 @@ int spawn_find_program(const struct recipe *recipe, char **ret_program, struct e
 	int r;
 
 	if (strchr(recipe->command, '/'))
-		return find_at(recipe->command, ret_program, err);
+		return find_at(recipe, ret_program, err);
 	if (!path)
 		path = "";
 	r = search(path, recipe->command, ret_program);
@@ -81,7 +81,7 @@ int spawn_find_program(const struct recipe *recipe, char **ret_program, struct e
 		return err_set(err, ERR_NO_MEMORY, "no memory for a path");
 	if (*ret_program)
 		return 0;
-	return err_set(err, ERR_NOT_FOUND, "cannot run '%s': not found in PATH %s", recipe->command,
+	return err_set(err, ERR_NOT_FOUND, "cannot run '%s': not found in PATH %s", recipe->shown,
 		*path ? path : "(empty)");
 }
 
@@ -196,32 +196,45 @@ static void execute_script(const char *program, char **argv, char **envp)
 	execve(SHELL, shell, envp);
 }
 
-static _Noreturn void execute(
-	const struct spawn_order *order, const char *folder, char **argv, char **envp, int report)
+/* What is executed; copies, as the recipes are gone by then. */
+struct image {
+	char **argv, **envp, *folder;
+	char *shown, *shown_folder; /* for people */
+};
+
+static _Noreturn void execute(const struct spawn_order *order, const struct image *image, int report)
 {
-	if (chdir(folder) < 0)
-		fail(report, argv[0], "cannot enter its folder", folder);
+	char **argv = image->argv, **envp = image->envp;
+
+	if (chdir(image->folder) < 0)
+		fail(report, image->shown, "cannot enter its folder", image->shown_folder);
 	execve(order->program, argv, envp);
 	if (errno == ENOEXEC)
 		execute_script(order->program, argv, envp);
 	if (errno == ENOENT && access(order->program, F_OK) == 0)
-		fail(report, argv[0], "the interpreter of", order->program);
-	fail(report, argv[0], "", "");
+		fail(report, image->shown, "the interpreter of",
+			strcmp(image->shown, RECIPE_MASK) == 0 ? image->shown : order->program);
+	fail(report, image->shown, "", "");
 }
 
 static _Noreturn void become_server(const struct spawn_order *order, pid_t keeper, int report)
 {
-	char **argv, **envp, *folder;
+	const struct recipe *recipe = &order->recipe;
+	struct image image;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != keeper)
 		_exit(126);
-	argv = copy_strings(order->recipe.command, &order->recipe.args);
-	envp = copy_strings(NULL, &order->recipe.env);
-	folder = strdup(order->recipe.folder);
-	if (!argv || !envp || !folder) {
+	image = (struct image){
+		.argv = copy_strings(recipe->command, &recipe->args),
+		.envp = copy_strings(NULL, &recipe->env),
+		.folder = strdup(recipe->folder),
+		.shown = strdup(recipe->shown),
+		.shown_folder = strdup(recipe->shown_folder),
+	};
+	if (!image.argv || !image.envp || !image.folder || !image.shown || !image.shown_folder) {
 		errno = ENOMEM;
-		fail(report, order->recipe.command, "", "");
+		fail(report, recipe->shown, "", "");
 	}
 	/* with the other servers' secrets gone, this process may be looked into: its own files in
 	 * /proc are writable only then */
@@ -233,7 +246,7 @@ static _Noreturn void become_server(const struct spawn_order *order, pid_t keepe
 	if (order->namespaced)
 		mount_proc();
 	reset_signals();
-	execute(order, folder, argv, envp, report);
+	execute(order, &image, report);
 }
 
 /* --- in the keeper -------------------------------------------------------------------------- */
@@ -244,13 +257,13 @@ int spawn_server(const struct spawn_order *order, pid_t *ret_pid, int *ret_repor
 	int report[2], r;
 
 	if (pipe2(report, O_CLOEXEC | O_NONBLOCK) < 0)
-		return err_set_errno(err, "cannot run '%s': no pipe", order->recipe.command);
+		return err_set_errno(err, "cannot run '%s': no pipe", order->recipe.shown);
 	pid = fork();
 	if (pid == 0)
 		become_server(order, keeper, report[1]);
 	close(report[1]);
 	if (pid < 0) {
-		r = err_set_errno(err, "cannot run '%s': no process", order->recipe.command);
+		r = err_set_errno(err, "cannot run '%s': no process", order->recipe.shown);
 		close(report[0]);
 		return r;
 	}

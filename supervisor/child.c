@@ -235,6 +235,42 @@ static int child_new(struct children *all, enum role role, const char *name, uin
 	return 0;
 }
 
+/*
+ * What processes of the node get of the root's environment; its other variables may be secrets
+ * that ${VAR} in the configuration stands for. The first two rows are what the launcher hands on
+ * to servers (launcher/recipes.c), the others are for the system's libraries.
+ */
+static const char *const kept_names[] = {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG",
+	"LANGUAGE", "TERM", "TZ", "TMPDIR",
+	"LD_LIBRARY_PATH", "LD_PRELOAD", "GLIBC_TUNABLES", "RES_OPTIONS", "LOCALDOMAIN",
+	"SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF",
+	"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "LLVM_PROFILE_FILE"};
+static const char *const kept_prefixes[] = {"LC_", "XDG_"};
+
+static bool is_kept(const char *variable)
+{
+	size_t len = strcspn(variable, "=");
+
+	for (size_t i = 0; i < sizeof(kept_names) / sizeof(*kept_names); i++)
+		if (strlen(kept_names[i]) == len && strncmp(variable, kept_names[i], len) == 0)
+			return true;
+	for (size_t i = 0; i < sizeof(kept_prefixes) / sizeof(*kept_prefixes); i++)
+		if (strncmp(variable, kept_prefixes[i], strlen(kept_prefixes[i])) == 0)
+			return true;
+	return false;
+}
+
+/* In the new process; the array is its own copy. */
+static void reduce_environment(void)
+{
+	char **to = environ;
+
+	for (char **from = environ; *from; from++)
+		if (is_kept(*from))
+			*to++ = *from;
+	*to = NULL;
+}
+
 /* In the new process: nothing but the standard descriptors and the link, no inherited mask or
  * disposition. */
 static _Noreturn void become(const char *path, enum role role, int link_fd)
@@ -256,6 +292,7 @@ static _Noreturn void become(const char *path, enum role role, int link_fd)
 		signal(sig, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	reduce_environment();
 	execv(path, argv);
 	err_set_errno(&err, "cannot execute %s", path);
 	log_error("process.start_failed", err_text(&err));

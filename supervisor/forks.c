@@ -169,6 +169,15 @@ void node_on_worker_kill(struct link *link, const struct message *msg, void *arg
 		child_kill(child);
 }
 
+void node_on_serving(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_serving *serving = msg->fields;
+	struct child *child = arg;
+
+	(void)link;
+	snprintf(child->label, sizeof(child->label), "%.*s", SPAN_ARG(serving->session));
+}
+
 /* A process that nobody waits for any more. */
 static void discard(int pidfd)
 {
@@ -225,6 +234,7 @@ void node_on_fork_failed(struct link *link, const struct message *msg, void *arg
 	if (!child || child->state != CHILD_ASKED)
 		return;
 	snprintf(reason, sizeof(reason), "%.*s", SPAN_ARG(failed->reason));
+	config_hide_secrets(config_find_server(node->config, child->name), reason);
 	fail_asked(node, child, reason);
 	node_turn(node);
 }
@@ -333,9 +343,12 @@ void node_on_server_exited(struct link *link, const struct message *msg, void *a
 {
 	const struct msg_server_exited *exited = msg->fields;
 	struct child *keeper = arg;
+	char reason[ERR_DETAIL_MAX];
 
 	(void)link;
-	child_set_reason(keeper, exited->reason);
+	snprintf(reason, sizeof(reason), "%.*s", SPAN_ARG(exited->reason));
+	config_hide_secrets(config_find_server(child_node(keeper)->config, keeper->name), reason);
+	child_set_reason(keeper, span_str(reason));
 }
 
 /* --- what hangs on a child that is gone ----------------------------------------------------- */

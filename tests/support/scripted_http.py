@@ -12,7 +12,7 @@ Paths: /mcp answers JSON; /sse answers event streams; words after further slashe
     modern    refuses initialize as a 2026-07-28 server      stale=N  a lost session is told by status N
 Tools: echo {text}, who (session and headers), forget (the server forgets all sessions), slow {ms}, note (a log note on
 the response's stream), push (a note on the GET stream), drop (the connection dies), ask (asks roots/list first),
-count (how often count was executed so far), status {n} (HTTP status n).
+count (how often count was executed so far), status {n, body} (HTTP status n).
 """
 import asyncio
 import itertools
@@ -203,7 +203,7 @@ class Connection:
             self.writer.transport.abort()
             raise OSError
         elif name == 'status':
-            self.send(arguments['n'], b'{"oh":"no"}')
+            self.send(arguments['n'], json.dumps(arguments.get('body', {'oh': 'no'})).encode())
             return
         elif name == 'push':
             self.session.queue.put_nowait({'jsonrpc': '2.0', 'method': 'notifications/message',

@@ -21,6 +21,7 @@ static const char config_format[] =
 	"  cat: { command: cat, env: { " MARK ": '%2$s', TOKEN: '" SCENE_SECRET "' } }\n"
 	"  missing: { command: no-such-program-here }\n"
 	"  file: { command: /etc/passwd }\n"
+	"  hidden: { command: '/none/token=t0ps3cret' }\n"
 	"  nofolder: { command: cat, cwd: /no/such/folder }\n"
 	"  badscript: { command: '%3$s' }\n"
 	"  plainscript: { command: '%4$s', args: [ one, 'two words' ] }\n"

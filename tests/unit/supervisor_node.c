@@ -51,7 +51,8 @@ void node_prepare(struct test_node *node, const char *more)
 	snprintf(node->dir, sizeof(node->dir), "/tmp/gatehouse-test-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(node->dir));
 	snprintf(node->log, sizeof(node->log), "%s/log", node->dir);
-	snprintf(node->mark, sizeof(node->mark), "GATEHOUSE_TEST=%s", node->dir);
+	/* XDG_*: of the environment that the root hands on */
+	snprintf(node->mark, sizeof(node->mark), "XDG_GATEHOUSE_TEST=%s", node->dir);
 	node->pid = 0;
 	node_configure(node, more);
 }

@@ -43,6 +43,7 @@ static const struct {
 } refused[] = {
 	{"missing", "cannot run 'no-such-program-here': not found in PATH "},
 	{"file", "cannot run '/etc/passwd': Permission denied"},
+	{"hidden", "cannot run '***': No such file or directory"},
 	{"remote", "no server 'remote' with a command"},
 	{"off", "no server 'off' with a command"},
 	{"nobody", "no server 'nobody' with a command"},

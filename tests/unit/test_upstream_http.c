@@ -215,6 +215,11 @@ START_TEST(test_doubtful)
 	world_until(&world, call->done);
 	ck_assert_uint_eq(call->code, ERR_SERVER_DOWN);
 	assert_contains(call->detail, "HTTP 400");
+	call = world_tool_done(session, "status",
+		"{\"n\":400,\"body\":{\"jsonrpc\":\"2.0\",\"id\":null,\"error\":{\"code\":-32700,"
+		"\"message\":\"Parse error\",\"data\":\"crypto is \\\"not\\\" defined\"}}}");
+	assert_contains(
+		call->detail, "HTTP 400 Bad Request: Parse error: crypto is \"not\" defined");
 	call = world_tool_done(session, "who", "{}");
 	assert_contains(call->payload, "\\\"mcp-session-id\\\": \\\"session-2\\\"");
 	call = world_tool_done(session, "status", "{\"n\":500}");

@@ -19,6 +19,8 @@
 #define STREAM_GOOD_MS 5000u
 /* What is kept of a response that is no answer. */
 #define ERROR_BODY_MAX 65536u
+/* Of a server's text in an error: its message, and its details. */
+#define REASON_MAX 200u
 
 /* Headers that are ours to write, whatever the configuration says. */
 static const char *const reserved[] = {"accept", "connection", "content-length", "content-type",
@@ -111,14 +113,18 @@ static void over(struct exchange *x, const struct err *err, enum executed execut
 {
 	struct http *http = x->http;
 	uint64_t id = x->id;
+	struct err told;
 
 	if (x->kind == EXCHANGE_LEGACY) {
 		legacy_over(x, err);
 		return;
 	}
 	x->id = 0;
-	if (http && id && err)
-		http->events->failed(http->arg, id, err, executed);
+	if (http && id && err) {
+		told = *err;
+		config_hide_secrets(x->host->up->server, told.detail);
+		http->events->failed(http->arg, id, &told, executed);
+	}
 	if (x->dead)
 		return;
 	if (http)
@@ -404,19 +410,48 @@ static void on_body(void *arg, struct span piece)
 
 /* --- the end of the response ----------------------------------------------------------------- */
 
-/* Is it our request's error, though with an HTTP error? Then it is an answer like others. */
-static bool is_answer(const struct exchange *x, struct span *ret_message)
+/* Bytes of text that are shown: at most max, and no character cut in two. */
+static int shown(struct span text, size_t max)
 {
-	struct jsonrpc msg;
-	uint64_t id;
-	int64_t code;
-	struct span data;
+	size_t len = text.len < max ? text.len : max;
 
-	if (x->body_kind != BODY_JSON || jsonrpc_parse(buf_span(&x->body), &msg, NULL) < 0 ||
-		msg.kind != JSONRPC_ERROR)
-		return false;
-	jsonrpc_error_get(msg.error, &code, ret_message, &data);
-	return jsonrpc_id_uint64(msg.id, &id) == 0 && id == x->id;
+	while (len > 0 && len < text.len && ((unsigned char)text.p[len] & 0xc0) == 0x80)
+		len--;
+	return (int)len;
+}
+
+/* Is it our request's error, though with an HTTP error? Then it is an answer like others. */
+static bool is_answer(const struct exchange *x, const struct jsonrpc *msg)
+{
+	uint64_t id;
+
+	return msg->kind == JSONRPC_ERROR && jsonrpc_id_uint64(msg->id, &id) == 0 && id == x->id;
+}
+
+/* What the server says is wrong: of a JSON-RPC error its message, and its data where that is text,
+ * which often tells more; else the body. */
+static void write_reason(const struct exchange *x, const struct jsonrpc *msg, struct buf *out)
+{
+	struct span body = buf_span(&x->body), message, data;
+	size_t start;
+	int64_t code;
+
+	if (msg->kind != JSONRPC_ERROR ||
+		jsonrpc_error_get(msg->error, &code, &message, &data) < 0) {
+		buf_append(out, body.p, (size_t)shown(body, REASON_MAX));
+		return;
+	}
+	json_string_append(message, out);
+	if (out->len > REASON_MAX)
+		buf_cut(out, (size_t)shown(buf_span(out), REASON_MAX));
+	start = out->len + 2;
+	if (json_type(data) != JSON_STRING)
+		return;
+	buf_append_str(out, ": ");
+	json_string_append(data, out);
+	if (out->len > start + REASON_MAX)
+		buf_cut(out, start + (size_t)shown(span_of(out->data + start, out->len - start),
+					REASON_MAX));
 }
 
 /* The server answered with an HTTP error. */
@@ -426,10 +461,13 @@ static void refused(struct exchange *x)
 	bool named = known && x->http->session[0];
 	enum executed executed = x->status < 500 ? EXECUTED_NO : EXECUTED_UNKNOWN;
 	enum err_code code = ERR_SERVER_DOWN;
-	struct span message = buf_span(&x->body);
+	struct jsonrpc msg = {0};
 	struct err err = {0};
+	struct buf reason;
 
-	if (is_answer(x, &message) && x->status != 404) {
+	if (x->body_kind == BODY_JSON)
+		jsonrpc_parse(buf_span(&x->body), &msg, NULL);
+	if (is_answer(x, &msg) && x->status != 404) {
 		give_message(x, buf_span(&x->body));
 		if (!x->dead)
 			over(x, NULL, EXECUTED_NO);
@@ -445,9 +483,11 @@ static void refused(struct exchange *x)
 		code = ERR_SESSION_UNKNOWN;
 	else if (named && (x->status == 400 || x->status == 401 || x->status == 503))
 		code = ERR_SESSION_REQUIRED;
-	if (message.len > 200)
-		message.len = 200;
-	err_set(&err, code, "%s%s%.*s", x->reason, message.len ? ": " : "", SPAN_ARG(message));
+	buf_init(&reason, 2 * ERROR_BODY_MAX);
+	write_reason(x, &msg, &reason);
+	err_set(&err, code, "%s%s%.*s", x->reason, reason.len ? ": " : "",
+		SPAN_ARG(buf_span(&reason)));
+	buf_free(&reason);
 	over(x, &err, executed);
 }
 

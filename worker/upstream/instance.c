@@ -180,13 +180,14 @@ static bool is_missed(const struct instance *instance)
 	return !instance->client || instance->waiting || instance->client->subscriptions;
 }
 
-void instance_fail(struct instance *instance, enum restart_reason reason, const struct err *err)
+void instance_fail(struct instance *instance, enum restart_reason reason, const struct err *cause)
 {
 	struct upstream *up = instance->up;
 	bool was_ready = instance->state == INSTANCE_READY;
 	uint64_t pause = next_pause(instance, was_ready);
-	struct err why = {0};
+	struct err why = {0}, told = *cause, *err = &told;
 
+	config_hide_secrets(up->server, told.detail);
 	err_set(&why, (enum err_code) - err->code, "%s: %s", up->server->name, err_text(err));
 	upstream_note_error(up, err_text(err));
 	up->metrics.restarts[reason]++;

@@ -109,6 +109,7 @@ static void start_catalogue(struct upstream *up)
 		}
 		err_set(&err, ERR_NO_MEMORY, "no memory for a conversation");
 	}
+	config_hide_secrets(up->server, err.detail);
 	upstream_note_error(up, err_text(&err));
 	log_error("server.impossible", err_text(&err), KV_STR("server", up->server->name));
 	reporter_state(up, SERVER_DOWN, err_text(&err), NULL, NULL);
