@@ -3,6 +3,7 @@
 #include "lists.h"
 #include "modern.h"
 #include "own_lists.h"
+#include "tasks.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -354,65 +355,6 @@ static void on_task(struct request *request, struct span params)
 		call_server(request, server, SPAN_NONE, params);
 }
 
-static void write_own_tasks(const struct worker *worker, struct span tasks, struct buf *out)
-{
-	struct json_iter iter = json_iter(tasks);
-	struct span task, id;
-	char text[256];
-
-	buf_append_char(out, '[');
-	while (json_iter_element(&iter, &task)) {
-		if (json_string_copy(json_object_get(task, SPAN_LIT("taskId")), text, sizeof(text),
-			    &id) < 0 ||
-			!session_mark_find(&worker->session.tasks, id))
-			continue;
-		if (out->len > 1)
-			buf_append_char(out, ',');
-		buf_append_span(out, task);
-	}
-	buf_append_char(out, ']');
-}
-
-/* A server that several share lists the tasks of all of them. */
-static bool reply_task_list(struct request *request, const struct reply *reply, void *arg)
-{
-	struct reply changed = *reply;
-	struct json_edit edit = {.at = json_object_get(reply->payload, SPAN_LIT("tasks"))};
-	struct buf own, out;
-
-	(void)arg;
-	request->on_reply = request->era == MCP_MODERN ? reply_modern : NULL;
-	buf_init(&own, reply->payload.len + 2);
-	buf_init(&out, reply->payload.len + 2);
-	if (reply->kind == 0 && json_type(edit.at) == JSON_ARRAY) {
-		write_own_tasks(request->worker, edit.at, &own);
-		edit.with = buf_span(&own);
-		changed.payload = json_splice(reply->payload, &edit, 1, &out) == 0
-					  ? buf_span(&out)
-					  : SPAN_LIT("{\"tasks\":[]}");
-	}
-	request_reply(request, &changed);
-	buf_free(&own);
-	buf_free(&out);
-	return true;
-}
-
-static void on_task_list(struct request *request, struct span params)
-{
-	const struct catalogue *catalogue = request->worker->catalogue;
-	struct catalogue_server server;
-
-	for (uint32_t i = 0; catalogue && i < catalogue_servers(catalogue); i++) {
-		catalogue_get_server(catalogue, i, &server);
-		if (mcp_capable(server.capabilities, "tasks.list")) {
-			request->on_reply = reply_task_list;
-			call_server(request, i, SPAN_NONE, params);
-			return;
-		}
-	}
-	request_result(request, SPAN_LIT("{\"tasks\":[]}"));
-}
-
 static method_fn *const methods[MCP_METHOD_MAX] = {
 	[MCP_INITIALIZE] = initialize_request,
 	[MCP_PING] = on_ping,
@@ -432,7 +374,7 @@ static method_fn *const methods[MCP_METHOD_MAX] = {
 	[MCP_TASKS_RESULT] = on_task,
 	[MCP_TASKS_CANCEL] = on_task,
 	[MCP_TASKS_UPDATE] = on_task,
-	[MCP_TASKS_LIST] = on_task_list,
+	[MCP_TASKS_LIST] = tasks_list,
 };
 
 method_fn *method_find(enum mcp_method method)

@@ -121,12 +121,12 @@ static bool new_name(const struct own_list *list, struct span original,
 {
 	const struct config_server *config = config_of(list->server);
 
-	if (list->kind == CATALOGUE_TOOL && config && !config_offers_tool(config, original))
+	if (original.len == 0 ||
+		(list->kind == CATALOGUE_TOOL && config && !config_offers_tool(config, original)))
 		return false;
 	*ret_name = original;
 	if (list->server->worker->config->naming != CONFIG_NAMING_PREFIX)
-		return original.len > 0 && original.len <= LIMIT_TOOL_NAME &&
-		       !is_taken(list, original);
+		return original.len <= LIMIT_TOOL_NAME && !is_taken(list, original);
 	for (unsigned attempt = 0; attempt < CATALOGUE_NAME_ATTEMPTS; attempt++) {
 		catalogue_make_name(span_str(list->server->name), original, attempt, room);
 		*ret_name = span_str(room);

@@ -1,5 +1,6 @@
 #include "request.h"
 #include "modern.h"
+#include "tasks.h"
 #include "worker.h"
 
 #include <stdarg.h>
@@ -76,6 +77,7 @@ void request_free(struct request *request)
 	request->worker->n_requests--;
 	free(request->memory);
 	free(request->params);
+	task_list_free(request->tasks);
 	free(request);
 }
 

@@ -14,6 +14,7 @@
 
 struct server;
 struct request;
+struct task_list;
 
 /* What the server made of it. kind as CALL_DONE: 0 result, 1 the server's error object, 2 failed on
  * the way (err). */
@@ -55,6 +56,7 @@ struct request {
 	char *params; /* as the server gets them; owned */
 	size_t params_len;
 	uint64_t deadline_ms;
+	struct task_list *tasks; /* a tasks/list under way; owned (tasks.h) */
 	request_reply_fn *on_reply;
 	void *arg;
 };

@@ -152,11 +152,13 @@ static bool may_batch(const struct worker *worker, const struct jsonrpc *batch, 
 {
 	if (batch->batch_len == 0)
 		err_set(err, ERR_INVALID_REQUEST, "an empty batch");
-	else if (worker->session.version > MCP_2025_03_26 || worker->session.era == MCP_MODERN ||
-		 batch->batch_len > BATCH_MAX)
+	else if (worker->session.version > MCP_2025_03_26 || worker->session.era == MCP_MODERN)
 		err_set(err, ERR_INVALID_REQUEST,
-			"batches, of at most %u messages, exist in revision 2025-03-26 only",
-			BATCH_MAX);
+			"revisions later than 2025-03-26 have no batches: send the messages one by "
+			"one");
+	else if (batch->batch_len > BATCH_MAX)
+		err_set(err, ERR_INVALID_REQUEST, "a batch has %zu messages, at most %u are taken",
+			batch->batch_len, BATCH_MAX);
 	return err->code == 0;
 }
 

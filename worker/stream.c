@@ -85,12 +85,13 @@ static int parse_id(const struct streams *streams, struct span text, uint32_t *r
 	snprintf(copy, sizeof(copy), "%.*s", SPAN_ARG(text));
 	if (text.len >= sizeof(copy) ||
 		sscanf(copy, "%15[0-9a-f]-%u-%llu%n", tag, &stream, &id, &end) != 3 ||
-		(size_t)end != text.len || id >= streams->next_id)
+		(size_t)end != text.len)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			"Last-Event-ID is not an event id of this server");
-	if (strcmp(tag, streams->worker->session.tag) != 0)
-		return err_set(
-			err, ERR_INVALID_ARGUMENT, "Last-Event-ID belongs to another session");
+	/* before the range, which is this session's: whether there is another is not told */
+	if (strcmp(tag, streams->worker->session.tag) != 0 || id >= streams->next_id)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"Last-Event-ID is not an event id of this session");
 	*ret_stream = stream;
 	*ret_id = id;
 	return 0;

@@ -134,7 +134,11 @@ START_TEST(test_foreign_ids)
 			answer_has(get(subject, foreign[i]), 400, "Last-Event-ID");
 	/* one that was never given */
 	snprintf(id, sizeof(id), "%.8s-0-999999", answer_last_id(stream));
-	answer_has(get(subject, id), 400, "Last-Event-ID");
+	answer_has(get(subject, id), 400, "not an event id of this session");
+	/* of another session, be there one or not: the same, whatever its number */
+	for (size_t i = 1; i < 3; i++)
+		answer_has(get(subject, foreign[i]), 400, "not an event id of this session");
+	answer_has(get(subject, "12345678-0-999999"), 400, "not an event id of this session");
 	answer_has(exchange(subject, "", (struct options){.verb = 2, .accept = 1}), 406,
 		"text/event-stream");
 }

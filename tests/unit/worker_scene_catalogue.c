@@ -38,7 +38,8 @@ int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
 	if (!starting) {
 		servers[0].facts.capabilities =
 			SPAN_LIT("{\"tools\":{\"listChanged\":true},\"prompts\":{},\"logging\":{},"
-				 "\"resources\":{\"subscribe\":true},\"completions\":{}}");
+				 "\"resources\":{\"subscribe\":true},\"completions\":{},"
+				 "\"tasks\":{\"list\":{}}}");
 		servers[0].lists[CATALOGUE_TOOL] = span_str(tools);
 	}
 	for (int i = 0; i < 2; i++)
