@@ -6,6 +6,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* How people call it: a server's worker goes by the server. */
+static const char *word_of(enum role role)
+{
+	return role == ROLE_UPSTREAM ? "server" : role_name(role);
+}
+
 static int find_target(struct node *node, const struct child *opener,
 	const struct msg_link_open *open, struct child **ret, struct err *err)
 {
@@ -19,11 +25,12 @@ static int find_target(struct node *node, const struct child *opener,
 	target = open->instance ? children_find(&node->children, open->instance)
 				: children_find_named(&node->children, (enum role)open->role, name);
 	if (!target || target->role != open->role)
-		return err_set(err, ERR_NOT_FOUND, "no %s %s runs",
-			role_name((enum role)open->role), name);
+		return err_set(err, ERR_NOT_FOUND, "no %s%s%s runs",
+			word_of((enum role)open->role), *name ? " " : "", name);
 	if (target->state != CHILD_RUNNING || !target->link)
 		return err_set(
-			err, ERR_BUSY, "%s %s is not ready", role_name(target->role), target->name);
+			err, ERR_BUSY, "%s%s%s is not ready", word_of(target->role),
+			*target->name ? " " : "", target->name);
 	*ret = target;
 	return 0;
 }

@@ -33,6 +33,12 @@ static void member(struct buf *out, const char *key, const char *value)
 	buf_append_char(out, ',');
 }
 
+/* A session worker that waits for its first session. */
+static bool is_warm(const struct child *child)
+{
+	return child->role == ROLE_WORKER && child->state == CHILD_RUNNING && !child->label[0];
+}
+
 static const char *state_name(const struct child *child)
 {
 	static const char *const names[] = {[CHILD_ASKED] = "starting",
@@ -40,7 +46,7 @@ static const char *state_name(const struct child *child)
 		[CHILD_RUNNING] = "running",
 		[CHILD_STOPPING] = "stopping"};
 
-	return names[child->state];
+	return is_warm(child) ? "warm" : names[child->state];
 }
 
 /* Resident bytes, shared pages included, and CPU time in clock ticks; zeros when the process is
@@ -150,7 +156,12 @@ static void write_row(struct node *node, const struct child_row *row, struct buf
 
 	buf_append_char(out, '{');
 	member(out, "id", row->id ? row->id : "");
-	member(out, "state", status_name(row->status));
+	member(out, "state",
+		child && is_warm(child) && row->status == CHILD_STATUS_RUNNING
+			? "warm"
+			: status_name(row->status));
+	if (child && child->label[0])
+		member(out, "session", child->label);
 	if (child)
 		buf_printf(out, "\"role\":\"%s\",\"pid\":%d,\"age_ms\":%llu,",
 			role_name(child->role), (int)child->pid,
@@ -352,12 +363,35 @@ static void command_stop(struct node *node, struct link *link, const struct mess
 	node_stop(node, 0);
 }
 
-/* "role/NAME", "server/NAME", "process/INSTANCE": end those; their supervisor starts them again. */
+/* What else was named: is a server of the configuration just not running, or is there none? */
+static void explain_restart(const struct node *node, struct span target, char *text, size_t size)
+{
+	bool slash = memchr(target.p, '/', target.len);
+	bool server = target.len > 7 && strncmp(target.p, "server/", 7) == 0;
+	char name[LIMIT_SERVER_NAME + 1];
+
+	snprintf(name, sizeof(name), "%.*s", (int)(target.len - (server ? 7 : 0)),
+		target.p + (server ? 7 : 0));
+	if ((server || !slash) && config_find_server(node->config, name))
+		snprintf(text, size, "server %s has no process now", name);
+	else if (server || !slash)
+		snprintf(text, size, "there is no server %s; what can be restarted is "
+				     "server/NAME, role/NAME, session/ID or sessions", name);
+	else
+		snprintf(text, size, "nothing is called %.*s; what can be restarted is "
+				     "server/NAME, role/NAME, session/ID or sessions",
+			SPAN_ARG(target));
+}
+
+/*
+ * "role/NAME", "server/NAME", "process/INSTANCE", or the bare name of a server: end those; their
+ * supervisor starts them again.
+ */
 static void command_restart(struct node *node, struct link *link, const struct message *msg)
 {
 	struct child *child, *next;
 	unsigned n = 0;
-	char text[160];
+	char text[320];
 
 	HASH_ITER (hh, node->children.by_instance, child, next) {
 		char target[LIMIT_SERVER_NAME + 16], one[40];
@@ -367,7 +401,9 @@ static void command_restart(struct node *node, struct link *link, const struct m
 		if (child->role == ROLE_UPSTREAM && !span_is(msg->payload, target))
 			snprintf(target, sizeof(target), "server/%s", child->name);
 		if (child->role == ROLE_KEEPER || child->state != CHILD_RUNNING ||
-			(!span_is(msg->payload, target) && !span_is(msg->payload, one)))
+			(!span_is(msg->payload, target) && !span_is(msg->payload, one) &&
+				(child->role != ROLE_UPSTREAM ||
+					!span_is(msg->payload, child->name))))
 			continue;
 		/* the policy does not know: it has asked nobody to stop */
 		child_stop(child, child->stop_ms);
@@ -376,8 +412,10 @@ static void command_restart(struct node *node, struct link *link, const struct m
 			node_check_loans(node);
 		n++;
 	}
-	snprintf(text, sizeof(text),
-		n ? "%u restarted" : "nothing of that name runs: see gatehouse ps", n);
+	if (n)
+		snprintf(text, sizeof(text), "%u restarted", n);
+	else
+		explain_restart(node, msg->payload, text, sizeof(text));
 	reply(link, msg->stream, n ? 0 : ERR_NOT_FOUND, text, SPAN_NONE);
 }
 

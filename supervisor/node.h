@@ -168,6 +168,7 @@ void node_worker_answered(struct node *node, const struct action *action);
 void node_on_server_spawn(struct link *link, const struct message *msg, void *arg);
 void node_on_launched(struct link *link, const struct message *msg, void *arg);
 void node_on_server_stop(struct link *link, const struct message *msg, void *arg);
+void node_on_serving(struct link *link, const struct message *msg, void *arg);
 void node_on_server_pid(struct link *link, const struct message *msg, void *arg);
 void node_on_server_exited(struct link *link, const struct message *msg, void *arg);
 /* A child is gone: what hung on it goes too (keepers of an upstream worker, forks asked of a zygote or launcher). */

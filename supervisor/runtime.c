@@ -455,6 +455,7 @@ const struct link_handlers node_child_handlers = {
 			[MSG_CATALOGUE] = on_catalogue,
 			[MSG_WORKER_WANT] = node_on_worker_want,
 			[MSG_WORKER_KILL] = node_on_worker_kill,
+			[MSG_SERVING] = node_on_serving,
 			[MSG_FORKED] = node_on_forked,
 			[MSG_FORK_FAILED] = node_on_fork_failed,
 			[MSG_SERVER_SPAWN] = node_on_server_spawn,

@@ -12,6 +12,11 @@
 
 static void take(struct worker *worker, const struct msg_lease *lease, struct span state)
 {
+	const struct msg_serving serving = {.session = span_str(worker->session.tag)};
+	struct link *root = process_root(worker->process);
+
+	if (root)
+		link_post(root, MSG_SERVING, 0, &serving);
 	worker->leased = true;
 	worker->leased_ms = clock_ms();
 	worker->streams.heard = worker->session.heard;

@@ -179,7 +179,7 @@ static const struct {
 	{PING("null"), 400, "-32600"},
 	{"{", 400, "-32700"},
 	{"[]", 400, "-32600"},
-	{"[" PING("1") "]", 400, "2025-03-26 only"},
+	{"[" PING("1") "]", 400, "later than 2025-03-26 have no batches"},
 	{LIST("1"), 200, "{\"name\":\"alpha__echo\",\"inputSchema\":{\"type\":\"object\"}}"},
 	{LIST("1"), 200, "\"beta__echo\""},
 	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/"
@@ -346,8 +346,6 @@ static const struct {
 		"{\"ref\":{\"type\":\"ref/resource\",\"uri\":\"test://t/{id}/"
 		"data\"},\"argument\":{\"name\":\"id\",\"value\":\"a\"}}",
 		true},
-	{"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tasks/list\"}", "beta", "tasks/list", "",
-		true},
 };
 
 START_TEST(test_ways)
@@ -370,6 +368,76 @@ START_TEST(test_ways)
 		ck_assert(answer->forwarded != ways[i].safe);
 	}
 	ck_assert_uint_eq(played(subject, "alpha")->opened, 1);
+}
+END_TEST
+
+/* The root is told what a worker serves, so that people can tell it from a warm one. */
+START_TEST(test_serving)
+{
+	struct subject *subject = scene_worker(&scene);
+
+	ck_assert_str_eq(subject->serves, "");
+	subject_lease(subject, "session-of-somebody", 1, 0, "", 0);
+	WAIT_FOR(&scene, strlen(subject->serves) == 8);
+}
+END_TEST
+
+/* A call that becomes a task with this id. */
+static void start_task(struct subject *subject, const char *tool, const char *id)
+{
+	struct answer *answer;
+	char body[256];
+
+	snprintf(body, sizeof(body),
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"%s\","
+		"\"task\":{}}}",
+		tool);
+	answer = post(subject, body);
+	snprintf(body, sizeof(body), "{\"task\":{\"taskId\":\"%s\"}}", id);
+	call_result(call_wait(&scene), body);
+	answer_has(answer, 200, id);
+}
+
+#define LIST_TASKS "{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"tasks/list\",\"params\":{}}"
+
+/* Those of all servers, all pages, without those of other sessions, and without a server that
+ * fails. */
+START_TEST(test_task_list)
+{
+	struct subject *subject = scene_session(&scene, "2025-11-25", "{}");
+	struct answer *answer = post(subject, LIST_TASKS);
+	struct call *call;
+
+	answer_is(answer, 200, RESULT("9", "{\"tasks\":[]}"));
+	start_task(subject, "alpha__echo", "a1");
+	start_task(subject, "alpha__echo", "a2");
+	start_task(subject, "beta__echo", "b1");
+	answer = post(subject, LIST_TASKS);
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->server->name, "alpha");
+	call_result(call, "{\"tasks\":[{\"taskId\":\"a1\",\"n\":1.50},{\"taskId\":\"other\"},"
+			  "{\"taskId\":\"b1\"}],\"nextCursor\":\"x\"}");
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->params.data, "{\"cursor\":\"x\"}");
+	call_result(call, "{\"tasks\":[{\"taskId\":\"a2\"}],\"nextCursor\":\"x\"}");
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->server->name, "beta");
+	ck_assert_str_eq(call->method, "tasks/list");
+	call_result(call, "{\"tasks\":[{\"taskId\":\"b1\"}]}");
+	answer_is(answer, 200,
+		RESULT("9", "{\"tasks\":[{\"taskId\":\"a1\",\"n\":1.50},{\"taskId\":\"a2\"},"
+			    "{\"taskId\":\"b1\"}]}"));
+	answer = post(subject, LIST_TASKS);
+	call_error(call_wait(&scene), "{\"code\":-32000,\"message\":\"no\"}");
+	call_result(call_wait(&scene), "{\"tasks\":[{\"taskId\":\"b1\"}]}");
+	answer_is(answer, 200, RESULT("9", "{\"tasks\":[{\"taskId\":\"b1\"}]}"));
+	answer = post(subject, LIST_TASKS);
+	call_error(call_wait(&scene), "{\"code\":-32000,\"message\":\"no\"}");
+	call_error(call_wait(&scene), "{\"code\":-32001,\"message\":\"neither\"}");
+	answer_has(answer, 200, "neither");
+	answer_has(post(subject, "{\"jsonrpc\":\"2.0\",\"id\":9,\"method\":\"tasks/list\","
+				 "\"params\":{\"cursor\":\"x\"}}"),
+		200, "-32602");
 }
 END_TEST
 
@@ -767,6 +835,8 @@ static Suite *suite(void)
 	tcase_add_test(t, test_pages);
 	tcase_add_test(t, test_splice);
 	tcase_add_test(t, test_ways);
+	tcase_add_test(t, test_task_list);
+	tcase_add_test(t, test_serving);
 	tcase_add_loop_test(t, test_progress, 0, sizeof(tokens) / sizeof(*tokens));
 	tcase_add_test(t, test_progress_unasked);
 	tcase_add_test(t, test_logging);

@@ -109,8 +109,19 @@ static void on_root_closed(struct link *link, int code, const char *why, void *a
 	link_free(link);
 }
 
+static void on_serving(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_serving *serving = msg->fields;
+	struct subject *subject = arg;
+
+	(void)link;
+	snprintf(subject->serves, sizeof(subject->serves), "%.*s", SPAN_ARG(serving->session));
+}
+
 static const struct link_handlers root_handlers = {
-	.on = {[MSG_READY] = on_ready, [MSG_LINK_OPEN] = on_link_open},
+	.on = {[MSG_READY] = on_ready,
+		[MSG_LINK_OPEN] = on_link_open,
+		[MSG_SERVING] = on_serving},
 	.closed = on_root_closed,
 };
 

@@ -73,6 +73,7 @@ struct subject {
 	unsigned taken;
 	uint64_t epoch;    /* of the last LEASE_TAKEN */
 	char claimed[140]; /* its principal and era */
+	char serves[16];   /* as it told the root */
 	bool hold_saves;
 	unsigned save_code;
 	unsigned saves;
