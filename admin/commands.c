@@ -72,6 +72,8 @@ static const char *next_of(const struct request *request, const struct err *err)
 	switch (-err->code) {
 	case ERR_NOT_FOUND:
 		return request->command->next ? request->command->next : "gatehouse tree";
+	case ERR_INVALID_ARGUMENT:
+		return "gatehouse --help";
 	case ERR_CONFIG:
 		return "gatehouse check -c FILE";
 	case ERR_FORBIDDEN:
@@ -388,10 +390,21 @@ static void ask_all_servers(struct request *request)
 
 static void start_logs(struct request *request)
 {
-	if (request->argument[0])
-		relay(request);
-	else
+	const struct config_server *server;
+	struct err err = {0};
+
+	if (!request->argument[0]) {
 		ask_all_servers(request);
+		return;
+	}
+	server = config_find_server(request->admin->config, request->argument);
+	if (server && !server->disabled) {
+		relay(request);
+		return;
+	}
+	err_set(&err, ERR_NOT_FOUND, server ? "server %s is disabled" : "there is no server %s",
+		request->argument);
+	fail(request, &err);
 }
 
 /* --- metrics and help ----------------------------------------------------------------------- */
@@ -436,7 +449,7 @@ static const struct command commands[] = {
 		"gatehouse servers"},
 	{"rolling", RIGHT_VIEW, relay, ROLE_ROOT, "rolling", WRAP, NULL, NULL},
 	{"restart", RIGHT_OPERATE, start_restart, ROLE_ROOT, "restart", LOUD, "target",
-		"gatehouse ps"},
+		"gatehouse servers, or gatehouse ps for the roles"},
 	{"session-close", RIGHT_OPERATE, relay, ROLE_SESSIONS, "close", LOUD, "session",
 		"gatehouse sessions"},
 	{"reload", RIGHT_OPERATE, start_reload, ROLE_ROOT, "reload", LOUD, NULL, NULL},

@@ -5,6 +5,7 @@
 #include "bounds.h"
 #include "mcp_client.h"
 #include "render.h"
+#include "views.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,7 +39,7 @@ static int print(const struct buf *out)
 	return fflush(stdout) == 0 ? EXIT_DONE : EXIT_NODE;
 }
 
-static const struct style plain = {.width = 80};
+static const struct style plain;
 
 /* --- arguments ------------------------------------------------------------------------------ */
 
@@ -206,6 +207,57 @@ static int call(
 	return status;
 }
 
+static const cJSON *find_named(const cJSON *list, const char *name)
+{
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, list) if (strcmp(json_text(item, "name"), name) == 0) return item;
+	return NULL;
+}
+
+/* Does the tool's name begin with the server's, as names do unless naming is none? */
+static bool belongs_to(const char *tool, const char *server)
+{
+	size_t len = strlen(server);
+
+	return len > 0 && strncmp(tool, server, len) == 0 && strncmp(tool + len, "__", 2) == 0;
+}
+
+/*
+ * A tool that the node does not list may be one of a server that is down: then that is what is
+ * wrong, and a call would only wait for it. A node that cannot be asked is left to the call.
+ */
+static int check_server(const struct invocation *inv)
+{
+	const char *tool = inv->args[0];
+	cJSON *tools = NULL, *servers = NULL;
+	const cJSON *row;
+	struct client *client;
+	char path[4096];
+	int status = EXIT_DONE;
+
+	if (inv->option[OPT_URL] || client_find_socket(inv, path, sizeof(path)) != EXIT_DONE ||
+		client_open_quietly(path, &client) < 0)
+		return EXIT_DONE;
+	client_ask_quietly(client, "tools", &tools);
+	client_ask_quietly(client, "servers", &servers);
+	client_close(client);
+	if (tools && !find_named(cJSON_GetObjectItemCaseSensitive(tools, "tools"), tool))
+		cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(servers, "servers"))
+		{
+			const char *state = json_text(row, "state"), *error = json_text(row, "error");
+
+			if (!belongs_to(tool, json_text(row, "name")) || strcmp(state, "up") == 0 ||
+				strcmp(state, "starting") == 0)
+				continue;
+			status = ctl_fail(EXIT_NODE, "gatehouse servers", "server %s is %s%s%s",
+				json_text(row, "name"), state, *error ? ": " : "", error);
+		}
+	cJSON_Delete(tools);
+	cJSON_Delete(servers);
+	return status;
+}
+
 static int dry_run(const struct invocation *inv, const struct buf *arguments);
 
 int run_call(struct invocation *inv)
@@ -226,7 +278,9 @@ int run_call(struct invocation *inv)
 	if (status == EXIT_DONE && inv->option[OPT_DRY_RUN]) {
 		status = dry_run(inv, &arguments);
 	} else if (status == EXIT_DONE) {
-		status = target_find(inv, &target);
+		status = check_server(inv);
+		if (status == EXIT_DONE)
+			status = target_find(inv, &target);
 		if (status == EXIT_DONE)
 			status = mcp_client_open(&target, inv->option[OPT_AS], timeout_ms, &client);
 		if (status == EXIT_DONE) {
@@ -239,14 +293,6 @@ int run_call(struct invocation *inv)
 }
 
 /* --- call --dry-run ------------------------------------------------------------------------- */
-
-static const cJSON *find_named(const cJSON *list, const char *name)
-{
-	const cJSON *item;
-
-	cJSON_ArrayForEach(item, list) if (strcmp(json_text(item, "name"), name) == 0) return item;
-	return NULL;
-}
 
 /* Missing and unknown arguments, as far as the schema's top level tells. */
 static int check_arguments(const cJSON *schema, const cJSON *arguments)
@@ -332,7 +378,7 @@ static int dry_run(const struct invocation *inv, const struct buf *arguments)
 
 static int show_catalogue(const struct invocation *inv)
 {
-	struct style style = {.width = 80, .color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR")};
+	const struct style style = view_style();
 	struct client *client;
 	cJSON *json = NULL;
 	char *text = NULL;
@@ -343,7 +389,11 @@ static int show_catalogue(const struct invocation *inv)
 		return status;
 	status = client_ask(client, "tools", "", &text, &json);
 	client_close(client);
-	if (status == EXIT_DONE) {
+	if (status == EXIT_DONE && !inv->option[OPT_JSON] &&
+		cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "tools")) == 0) {
+		fputs("no server that is up has tools: gatehouse servers says how they are\n",
+			stderr);
+	} else if (status == EXIT_DONE) {
 		buf_init(&out, 2 * MCP_CLIENT_ANSWER_MAX);
 		if (inv->option[OPT_JSON])
 			buf_printf(&out, "%s\n", text);

@@ -9,7 +9,7 @@ const struct option_row option_rows[OPT_MAX] = {
 #undef OPTION
 };
 
-const uint32_t common_options = 1u << OPT_SOCKET | 1u << OPT_JSON | 1u << OPT_HELP;
+const uint32_t common_options = 1u << OPT_HELP;
 
 static void write_option(const struct option_row *row, struct buf *out)
 {
@@ -38,6 +38,18 @@ int help_write_all(const struct command *commands, unsigned n, struct buf *out)
 		"more:    gatehouse COMMAND --help\n");
 }
 
+int help_write_group(
+	const char *word, const struct command *commands, unsigned n, struct buf *out)
+{
+	size_t len = strlen(word);
+
+	buf_printf(out, "usage: gatehouse %s COMMAND [options]\n\n", word);
+	for (unsigned i = 0; i < n; i++)
+		if (strncmp(commands[i].words, word, len) == 0 && commands[i].words[len] == ' ')
+			buf_printf(out, "  %-14s  %s\n", commands[i].words, commands[i].summary);
+	return buf_printf(out, "\nmore: gatehouse %s COMMAND --help\n", word);
+}
+
 /* What one line of an option cannot say. */
 static const struct {
 	const char *words, *text;
@@ -48,9 +60,18 @@ static const struct {
 		  "reach. A file without a listen address gets http://127.0.0.1:8080.\n"},
 	{"doctor", "Looks at the configuration if -c names one, at this machine, and at the node if\n"
 		   "one answers. Exit status 1 when there is a problem; warnings are none.\n"},
-	{"restart", "A server's or role's processes are started again at once. With sessions\n"
-		    "--rolling, each session worker ends when it has answered what it was asked, and\n"
-		    "a fresh one takes its session up: no client loses a call.\n"},
+	{"status", "sessions: with a worker, a process serves it now; hibernating, it waits on disk\n"
+		   "for the client's next request; sessionless, shared connections of clients that\n"
+		   "need no session (revision 2026-07-28).\n"},
+	{"tree", "A session worker that is warm waits for its first session; any other shows the\n"
+		 "short name of its session, as gatehouse sessions has it.\n"},
+	{"ps", "A session worker that is warm waits for its first session; SESSION is the short\n"
+	       "name that gatehouse sessions shows, SERVER the pid of a stdio server.\n"},
+	{"tools", "RO: the server says that the tool only reads. Descriptions are cut to the width\n"
+		  "of the terminal, or COLUMNS; they are whole where the output is no terminal.\n"},
+	{"restart", "A server's or role's processes are started again at once; a bare NAME is a\n"
+		    "server's. With sessions --rolling, each session worker ends when it has answered\n"
+		    "what it was asked, and a fresh one takes its session up: no client loses a call.\n"},
 	{"log-level", "Of a server or role, the level stays until the time is over or the level of the\n"
 		      "whole node is set, which ends all others. A restart takes it from log.level.\n"},
 };

@@ -18,6 +18,9 @@ extern const uint32_t common_options;
 
 /* Of all commands. */
 int help_write_all(const struct command *commands, unsigned n, struct buf *out);
+/* Of those that begin with this word ("config"). */
+int help_write_group(
+	const char *word, const struct command *commands, unsigned n, struct buf *out);
 int help_write_command(const struct command *command, struct buf *out);
 
 #endif

@@ -3,6 +3,7 @@
 #include "json_write.h"
 #include "views.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -115,6 +116,17 @@ static int show_more(
 	return status;
 }
 
+/* To standard error, so that what reads the lines gets lines only. */
+static void tell_silence(const struct invocation *inv)
+{
+	const char *session = inv->option[OPT_SESSION];
+
+	fprintf(stderr, "%s%s has written nothing%s%s; gatehouse servers shows how %s\n",
+		inv->n_args ? "server " : "no server", inv->n_args ? inv->args[0] : "",
+		session ? " for session " : "", session ? session : "",
+		inv->n_args ? "it is" : "they are");
+}
+
 static int show_all(struct invocation *inv, struct client *client, const char *arguments)
 {
 	cJSON *seen = cJSON_CreateObject(), *json = NULL;
@@ -122,6 +134,9 @@ static int show_all(struct invocation *inv, struct client *client, const char *a
 
 	if (status == EXIT_DONE)
 		status = print_news(inv, json, &seen);
+	if (status == EXIT_DONE && !inv->option[OPT_JSON] && !inv->option[OPT_FOLLOW] &&
+		cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "lines")) == 0)
+		tell_silence(inv);
 	while (status == EXIT_DONE && inv->option[OPT_FOLLOW]) {
 		sleep(FOLLOW_S);
 		status = show_more(inv, client, arguments, &seen);

@@ -13,6 +13,7 @@
 #define HELP_MAX 65536u
 
 #define O(NAME) (1u << OPT_##NAME)
+#define NODE (O(CONFIG) | O(SOCKET) | O(JSON))
 static const struct command commands[] = {
 #define COMMAND(words, usage, summary, example, options, handler) \
 	{words, usage, summary, example, options, handler},
@@ -72,6 +73,33 @@ static int print(const struct buf *out)
 {
 	fwrite(out->data, 1, out->len, stdout);
 	return fflush(stdout) == 0 ? EXIT_DONE : EXIT_NODE;
+}
+
+/* "config" alone, of which there are several: is the word one of those? */
+static bool is_group(const char *word)
+{
+	size_t len = strlen(word);
+
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		if (strncmp(commands[i].words, word, len) == 0 && commands[i].words[len] == ' ')
+			return true;
+	return false;
+}
+
+static int print_group(const char *word, int status)
+{
+	struct buf out;
+
+	buf_init(&out, HELP_MAX);
+	help_write_group(word, commands, N_COMMANDS, &out);
+	print(&out);
+	buf_free(&out);
+	return status;
+}
+
+static bool is_help(const char *word)
+{
+	return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
 }
 
 static int print_help(const struct command *command)
@@ -197,20 +225,27 @@ int ctl_run(int argc, char **argv)
 {
 	struct invocation inv = {0};
 	int words, status;
+	bool group;
 
-	if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-		strcmp(argv[1], "help") == 0) {
+	if (argc < 2 || is_help(argv[1])) {
 		inv.command = argc > 2 ? find_command(argc - 2, argv + 2, &words) : NULL;
+		if (argc > 2 && !inv.command && is_group(argv[2]))
+			return print_group(argv[2], EXIT_DONE);
 		print_help(inv.command);
 		return argc < 2 ? EXIT_USAGE : EXIT_DONE;
 	}
 	if (strcmp(argv[1], "--version") == 0)
 		return run_version(&inv);
 	inv.command = find_command(argc - 1, argv + 1, &words);
+	group = !inv.command && is_group(argv[1]);
+	if (group && (argc == 2 || is_help(argv[2])))
+		return print_group(argv[1], argc == 2 ? EXIT_USAGE : EXIT_DONE);
+	if (group)
+		return ctl_fail(EXIT_USAGE, "gatehouse config --help",
+			"there is no command '%s %s'", argv[1], argv[2]);
 	if (!inv.command)
-		return ctl_fail(EXIT_USAGE, "gatehouse --help", "there is no command '%s%s%s'",
-			argv[1], strcmp(argv[1], "config") == 0 && argc > 2 ? " " : "",
-			strcmp(argv[1], "config") == 0 && argc > 2 ? argv[2] : "");
+		return ctl_fail(
+			EXIT_USAGE, "gatehouse --help", "there is no command '%s'", argv[1]);
 	status = parse_options(&inv, argc - words, argv + words);
 	if (status != EXIT_DONE)
 		return status;

@@ -163,7 +163,7 @@ int render_status(const cJSON *reply, const struct style *style, struct buf *out
 	write_fact("servers", text, style, out);
 	write_servers_down(servers, style, out);
 	if (sessions) {
-		snprintf(text, sizeof(text), "%.0f live, %.0f idle, %.0f modern",
+		snprintf(text, sizeof(text), "%.0f with a worker, %.0f hibernating, %.0f sessionless",
 			json_number(sessions, "live"), json_number(sessions, "idle"),
 			json_number(sessions, "modern"));
 		write_fact("sessions", text, style, out);
@@ -182,6 +182,8 @@ static void write_node(const cJSON *node, const struct style *style, struct buf 
 	buf_printf(out, "%s  ",
 		*json_text(node, "id") ? json_text(node, "id") : json_text(node, "role"));
 	write_state(json_text(node, "state"), style, out);
+	if (*json_text(node, "session"))
+		buf_printf(out, "  %s", json_text(node, "session"));
 	if (member(node, "pid")) {
 		render_age((unsigned long long)json_number(node, "age_ms"), age);
 		buf_printf(out, "  pid %.0f  %s", json_number(node, "pid"), age);

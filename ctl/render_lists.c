@@ -79,12 +79,13 @@ static const char *description_of(const cJSON *item)
 	return *text ? text : json_text(definition, "title");
 }
 
-/* Items of one list: name, server, maybe their bytes, description. */
-static int render_items(const cJSON *list, const char *title, bool sizes, const struct style *style,
-	struct buf *out)
+/* Items of one list: name, server, a third column (RO, BYTES or none), description. */
+static int render_items(const cJSON *list, const char *title, const char *third,
+	const struct style *style, struct buf *out)
 {
+	bool sizes = strcmp(third, "BYTES") == 0;
 	const struct column columns[] = {{title, false, false}, {"SERVER", false, false},
-		{sizes ? "BYTES" : "", true, false}, {"DESCRIPTION", false, true}};
+		{third, true, false}, {"DESCRIPTION", false, true}};
 	struct table *table = table_new(columns, sizeof(columns) / sizeof(*columns));
 	const cJSON *item;
 	double total = 0;
@@ -97,7 +98,7 @@ static int render_items(const cJSON *list, const char *title, bool sizes, const 
 		if (sizes)
 			table_cell(table, "%.0f", json_number(item, "bytes"));
 		else
-			table_cell(table, "%s", cJSON_IsTrue(member(item, "readOnly")) ? "r" : "");
+			table_cell(table, "%s", cJSON_IsTrue(member(item, "readOnly")) ? "ro" : "");
 		table_cell(table, "%s", description_of(item));
 		total += json_number(item, "bytes");
 		n++;
@@ -111,17 +112,17 @@ static int render_items(const cJSON *list, const char *title, bool sizes, const 
 
 int render_tools(const cJSON *reply, const struct style *style, struct buf *out)
 {
-	return render_items(member(reply, "tools"), "TOOL", false, style, out);
+	return render_items(member(reply, "tools"), "TOOL", "RO", style, out);
 }
 
 int render_tool_sizes(const cJSON *reply, const struct style *style, struct buf *out)
 {
-	return render_items(member(reply, "tools"), "TOOL", true, style, out);
+	return render_items(member(reply, "tools"), "TOOL", "BYTES", style, out);
 }
 
 int render_prompts(const cJSON *reply, const struct style *style, struct buf *out)
 {
-	return render_items(member(reply, "prompts"), "PROMPT", false, style, out);
+	return render_items(member(reply, "prompts"), "PROMPT", "", style, out);
 }
 
 /* URIs are long and matter most: they are what is cut last. */

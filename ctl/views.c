@@ -3,6 +3,7 @@
 #include "client.h"
 #include "config.h"
 #include "json_write.h"
+#include "log.h"
 #include "render.h"
 #include "views.h"
 
@@ -17,25 +18,34 @@
 #define OUTPUT_MAX (64u * 1024 * 1024)
 /* The longest for which a log level is set: a week. */
 #define LEVEL_FOR_MAX_MS (7 * 24 * CONFIG_HOUR)
+/* Columns of a terminal. */
+#define WIDTH_MIN 20
+#define WIDTH_USUAL 80
+#define WIDTH_MAX 10000
 #define ROLLING_LOOK_US 100000
 
-static struct style style_of_stdout(void)
+struct style view_style(void)
 {
-	struct style style = {.width = 80};
+	const char *said = getenv("COLUMNS");
+	long columns = said ? strtol(said, NULL, 10) : 0;
+	bool terminal = isatty(STDOUT_FILENO);
+	struct style style = {.color = terminal && !getenv("NO_COLOR")};
 	struct winsize size;
 
-	if (!isatty(STDOUT_FILENO))
-		return style;
-	style.color = !getenv("NO_COLOR");
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20)
-		style.width = size.ws_col;
+	if (columns >= WIDTH_MIN && columns <= WIDTH_MAX)
+		style.width = (unsigned)columns;
+	else if (terminal)
+		style.width = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 &&
+					      size.ws_col >= WIDTH_MIN
+				      ? size.ws_col
+				      : WIDTH_USUAL;
 	return style;
 }
 
 int view_print(const struct invocation *inv, const char *text, const cJSON *json,
 	render_fn *render, bool clear)
 {
-	const struct style style = style_of_stdout();
+	const struct style style = view_style();
 	struct buf out;
 	int r = 0;
 
@@ -288,6 +298,9 @@ int run_log_level(struct invocation *inv)
 
 	if (inv->n_args != 1)
 		return ctl_usage(inv, "name the level: debug, info, warn or error");
+	if (log_level_parse(inv->args[0]) < 0)
+		return ctl_usage(inv, "there is no level '%s': they are debug, info, warn and error",
+			inv->args[0]);
 	if (inv->option[OPT_SERVER] && inv->option[OPT_ROLE])
 		return ctl_usage(inv, "--server and --role exclude each other");
 	if (time && (!config_duration_parse(time, &ms) || ms < 1 || ms > LEVEL_FOR_MAX_MS))

@@ -6,6 +6,11 @@
 #include "render.h"
 
 /*
+ * How to write to standard output: as wide as the terminal is, or COLUMNS says; lines are whole
+ * where it is no terminal.
+ */
+struct style view_style(void);
+/*
  * Print an answer: as text by render, or with --json as it came (text). clear: on a terminal, in
  * place of what stands there. Returns an exit status.
  */

@@ -16,6 +16,7 @@
 #define TEXT_MAX (1u << 20)
 
 #define O(NAME) (1u << OPT_##NAME)
+#define NODE (O(CONFIG) | O(SOCKET) | O(JSON))
 static const struct command commands[] = {
 #define COMMAND(words, usage, summary, example, options, handler) \
 	{words, usage, summary, example, options, NULL},
