@@ -60,7 +60,8 @@ void bridge_refuse(struct bridge *bridge, struct span raw_id, const struct err *
 	buf_free(&out);
 }
 
-/* The ids of its requests, one after the other; iter begins as json_iter(its body). False: no more. */
+/* The ids of its requests, one after the other; iter begins as json_iter(its body). False: no
+ * more. */
 static bool next_request(const struct transfer *transfer, struct json_iter *iter, bool first,
 	struct span *ret_id)
 {

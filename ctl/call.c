@@ -223,6 +223,22 @@ static bool belongs_to(const char *tool, const char *server)
 	return len > 0 && strncmp(tool, server, len) == 0 && strncmp(tool + len, "__", 2) == 0;
 }
 
+/* The server that such a tool would be of, where it is neither up nor about to be. */
+static const cJSON *find_down(const cJSON *servers, const char *tool)
+{
+	const cJSON *row;
+
+	cJSON_ArrayForEach(row, servers)
+	{
+		const char *state = json_text(row, "state");
+
+		if (belongs_to(tool, json_text(row, "name")) && strcmp(state, "up") != 0 &&
+			strcmp(state, "starting") != 0)
+			return row;
+	}
+	return NULL;
+}
+
 /*
  * A tool that the node does not list may be one of a server that is down: then that is what is
  * wrong, and a call would only wait for it. A node that cannot be asked is left to the call.
@@ -231,7 +247,7 @@ static int check_server(const struct invocation *inv)
 {
 	const char *tool = inv->args[0];
 	cJSON *tools = NULL, *servers = NULL;
-	const cJSON *row;
+	const cJSON *down;
 	struct client *client;
 	char path[4096];
 	int status = EXIT_DONE;
@@ -239,20 +255,14 @@ static int check_server(const struct invocation *inv)
 	if (inv->option[OPT_URL] || client_find_socket(inv, path, sizeof(path)) != EXIT_DONE ||
 		client_open_quietly(path, &client) < 0)
 		return EXIT_DONE;
-	client_ask_quietly(client, "tools", &tools);
 	client_ask_quietly(client, "servers", &servers);
+	down = find_down(cJSON_GetObjectItemCaseSensitive(servers, "servers"), tool);
+	if (down && client_ask_quietly(client, "tools", &tools) == 0 &&
+		!find_named(cJSON_GetObjectItemCaseSensitive(tools, "tools"), tool))
+		status = ctl_fail(EXIT_NODE, "gatehouse servers", "server %s is %s%s%s",
+			json_text(down, "name"), json_text(down, "state"),
+			*json_text(down, "error") ? ": " : "", json_text(down, "error"));
 	client_close(client);
-	if (tools && !find_named(cJSON_GetObjectItemCaseSensitive(tools, "tools"), tool))
-		cJSON_ArrayForEach(row, cJSON_GetObjectItemCaseSensitive(servers, "servers"))
-		{
-			const char *state = json_text(row, "state"), *error = json_text(row, "error");
-
-			if (!belongs_to(tool, json_text(row, "name")) || strcmp(state, "up") == 0 ||
-				strcmp(state, "starting") == 0)
-				continue;
-			status = ctl_fail(EXIT_NODE, "gatehouse servers", "server %s is %s%s%s",
-				json_text(row, "name"), state, *error ? ": " : "", error);
-		}
 	cJSON_Delete(tools);
 	cJSON_Delete(servers);
 	return status;

@@ -202,7 +202,8 @@ struct image {
 	char *shown, *shown_folder; /* for people */
 };
 
-static _Noreturn void execute(const struct spawn_order *order, const struct image *image, int report)
+static _Noreturn void execute(
+	const struct spawn_order *order, const struct image *image, int report)
 {
 	char **argv = image->argv, **envp = image->envp;
 
