@@ -96,6 +96,8 @@ static bool wants_read(const struct http_conn *conn)
 		       http_conn_unsent(conn) <= conn->server->limits.output;
 	case HTTP_PENDING:
 	case HTTP_STREAMING:
+		if (conn->switched)
+			return !conn->paused && http_input_saved(conn) == 0;
 		return http_input_saved(conn) < conn->server->limits.pipeline;
 	case HTTP_LINGERING:
 		return true;
@@ -193,6 +195,8 @@ static void work_off_input(struct http_conn *conn)
 /* Requests that wait in `saved` because of their number or because too much was unsent. */
 static bool has_more_to_do(const struct http_conn *conn)
 {
+	if (conn->switched && conn->phase == HTTP_STREAMING)
+		return !conn->paused && !conn->broken && http_input_saved(conn) > 0;
 	return (conn->phase == HTTP_READING || conn->phase == HTTP_IN_BODY) && !conn->broken &&
 	       http_input_saved(conn) > 0 && http_conn_unsent(conn) <= conn->server->limits.output;
 }
@@ -335,6 +339,13 @@ static void write_timeout(struct http_conn *conn)
 		return;
 	}
 	conn->server->stats->timeouts++;
+	if (conn->switched && !conn->told_stalled) {
+		conn->told_stalled = true;
+		conn->write_window = 0;
+		http_timer_start(conn->server, &conn->write_timer, HTTP_TIMER_WRITE);
+		tell_gone(conn, HTTP_GONE_STALLED);
+		return;
+	}
 	conn->broken = true;
 	http_server_queue(conn, HTTP_THIS_TURN);
 }
@@ -460,28 +471,15 @@ void http_conn_set_body_limit(struct http_conn *conn, uint64_t max)
 	http1_set_body_limit(conn->http, max);
 }
 
-int http_conn_detach(
-	struct http_conn *conn, struct http_transport *ret_transport, struct buf *ret_rest)
+void http_conn_pause(struct http_conn *conn, bool paused)
 {
-	struct span rest = conn->input.len ? conn->input : buf_span(&conn->saved);
-	struct buf copy;
-
-	if (conn->phase != HTTP_PENDING || http_conn_unsent(conn) > 0 || conn->broken)
-		return -ERR_INVALID_ARGUMENT;
-	if (!conn->input.len)
-		rest = span_of(rest.p + conn->saved_used, rest.len - conn->saved_used);
-	buf_init(&copy, conn->saved.max);
-	if (buf_append_span(&copy, rest) < 0)
-		return -ERR_NO_MEMORY;
-	http_conn_hold(conn);
-	if (conn->registered)
-		event_del(&conn->event);
-	conn->registered = false;
-	*ret_transport = conn->transport;
-	*ret_rest = copy;
-	retire(conn);
-	http_conn_release(conn);
-	return 0;
+	if (!conn->switched || paused == conn->paused)
+		return;
+	conn->paused = paused;
+	/* what came meanwhile has had its event already */
+	conn->readable |= !paused;
+	if (!paused && conn->phase == HTTP_STREAMING)
+		http_server_queue(conn, HTTP_THIS_TURN);
 }
 
 void http_conn_set_data(struct http_conn *conn, void *data)

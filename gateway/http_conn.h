@@ -83,13 +83,17 @@ void http_conn_release_request(struct http_conn *conn);
 void http_conn_set_body_limit(struct http_conn *conn, uint64_t max);
 
 /*
- * Take the connection away from HTTP (WebSocket), instead of an answer: *ret_transport becomes the
- * caller's, *ret_rest (initialized by this function, freed by the caller) holds bytes that came
- * after the request. Allowed while a request waits for its answer and nothing is unsent. `closed`
- * is called; conn is gone. Returns 0, -ERR_INVALID_ARGUMENT when not allowed, -ERR_NO_MEMORY.
+ * Leave HTTP, instead of an answer (WebSocket): 101 with these headers, which name the protocol in
+ * Upgrade; Connection is added. From here on the connection carries bytes: what comes goes to
+ * `input`, what http_conn_write takes leaves as it is, http_conn_end closes once that is out. The
+ * request's head and body are gone. Allowed while a request of HTTP/1.1 waits for its answer.
+ * Returns 0, -ERR_CLOSED, -ERR_INVALID_ARGUMENT, -ERR_NO_MEMORY.
  */
-int http_conn_detach(
-	struct http_conn *conn, struct http_transport *ret_transport, struct buf *ret_rest);
+int http_conn_switch(
+	struct http_conn *conn, const struct http1_header *headers, unsigned nheaders);
+
+/* After http_conn_switch: take nothing in for now, or go on. */
+void http_conn_pause(struct http_conn *conn, bool paused);
 
 /* Something of the owner's; NULL at first. */
 void http_conn_set_data(struct http_conn *conn, void *data);

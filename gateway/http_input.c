@@ -128,11 +128,40 @@ static void on_more(struct http_conn *conn)
 		conn->broken = true;
 }
 
+/* Bytes of another protocol: the owner takes them all, and may close the connection meanwhile. */
+static void give_input(struct http_conn *conn)
+{
+	struct span bytes = conn->input;
+
+	conn->input = SPAN_NONE;
+	if (conn->phase == HTTP_STREAMING && !conn->broken)
+		conn->server->ops->input(conn, bytes, conn->server->arg);
+}
+
+static void give_saved(struct http_conn *conn)
+{
+	struct buf saved = conn->saved;
+	size_t used = conn->saved_used;
+
+	if (conn->paused)
+		return;
+	/* out of reach of whoever frees the connection's buffers */
+	buf_init(&conn->saved, saved.max);
+	conn->saved_used = 0;
+	conn->input = span_of(saved.data + used, saved.len - used);
+	give_input(conn);
+	buf_free(&saved);
+}
+
 void http_input_process(struct http_conn *conn)
 {
 	struct err err;
 	struct span body = SPAN_NONE;
 
+	if (conn->switched) {
+		give_input(conn);
+		return;
+	}
 	while ((conn->phase == HTTP_READING || conn->phase == HTTP_IN_BODY) && !conn->broken &&
 		http_conn_unsent(conn) <= conn->server->limits.output) {
 		int r = http1_read(conn->http, &conn->input, &body, &err);
@@ -156,6 +185,10 @@ void http_input_process_saved(struct http_conn *conn)
 
 	if (before == 0 || conn->phase == HTTP_DEAD)
 		return;
+	if (conn->switched) {
+		give_saved(conn);
+		return;
+	}
 	conn->input = span_of(conn->saved.data + conn->saved_used, before);
 	http_input_process(conn);
 	/* closed or wound up meanwhile: nothing is kept */

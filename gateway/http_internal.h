@@ -89,6 +89,10 @@ struct http_conn {
 	bool chunked;
 	bool will_close;
 	bool wants_writable;
+	/* of another protocol */
+	bool switched;
+	bool paused;
+	bool told_stalled;
 	/* of the socket */
 	bool registered; /* event was added */
 	bool readable;

@@ -41,6 +41,8 @@ static bool is_bodyless(unsigned status)
 
 static int write_connection(struct http_conn *conn, struct buf *out)
 {
+	if (conn->switched)
+		return buf_append_str(out, "Connection: Upgrade\r\n");
 	if (conn->will_close)
 		return buf_append_str(out, "Connection: close\r\n");
 	return conn->minor == 0 ? buf_append_str(out, "Connection: keep-alive\r\n") : 0;
@@ -171,6 +173,30 @@ int http_conn_begin(struct http_conn *conn, unsigned status, const struct http1_
 		return r;
 	conn->stream = stream;
 	conn->stream_left = length;
+	conn->phase = HTTP_STREAMING;
+	if (!conn->pumping)
+		http_server_queue(conn, HTTP_THIS_TURN);
+	return 0;
+}
+
+int http_conn_switch(struct http_conn *conn, const struct http1_header *headers, unsigned nheaders)
+{
+	int r;
+
+	if (conn->phase != HTTP_PENDING || conn->broken)
+		return -ERR_CLOSED;
+	if (conn->minor == 0)
+		return -ERR_INVALID_ARGUMENT;
+	conn->switched = true;
+	r = write_head(conn, 101, headers, nheaders, SPAN_NONE, 0);
+	if (r < 0) {
+		conn->switched = false;
+		return r;
+	}
+	http_conn_release_request(conn);
+	conn->chunked = conn->without_body = false;
+	conn->will_close = true;
+	conn->stream = HTTP_STREAM_CHUNKED;
 	conn->phase = HTTP_STREAMING;
 	if (!conn->pumping)
 		http_server_queue(conn, HTTP_THIS_TURN);

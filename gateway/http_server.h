@@ -52,6 +52,8 @@ enum http_gone {
 	HTTP_GONE_HALF,  /* the client sends no more (FIN); it may or may not still read: an answer
 			    can still be sent */
 	HTTP_GONE_RESET, /* nothing can reach it any more */
+	HTTP_GONE_STALLED, /* after http_conn_switch: it has taken next to nothing for write_ms; the
+			      connection is closed when that happens a second time */
 };
 
 /*
@@ -70,11 +72,16 @@ struct http_server_ops {
 	 * and the connection closes after the answer. May be NULL.
 	 */
 	void (*head)(struct http_conn *conn, const struct http1_head *head, void *arg);
+	/*
+	 * Bytes of a connection that was switched to another protocol; all of them count as taken.
+	 * May be NULL when none is ever switched.
+	 */
+	void (*input)(struct http_conn *conn, struct span bytes, void *arg);
 	/* http_conn_write had refused; the queue has now fallen below half. May be NULL. */
 	void (*writable)(struct http_conn *conn, void *arg);
 	/*
-	 * The client went away while its request was being answered: at most one HALF, then at most
-	 * one RESET; closed follows a RESET. May be NULL.
+	 * The client went away while its request was being answered: at most one HALF, one STALLED, then
+	 * at most one RESET; closed follows a RESET. May be NULL.
 	 */
 	void (*client_gone)(struct http_conn *conn, enum http_gone gone, void *arg);
 	/*

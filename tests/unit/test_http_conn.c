@@ -13,6 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define SWITCH \
+	"GET /switch HTTP/1.1\r\nHost: h\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"
 #define REQUEST(path) "GET " path " HTTP/1.1\r\nHost: h\r\n\r\n"
 #define STREAM_BLOCK 8192u
 
@@ -21,15 +23,13 @@ struct owner {
 	struct peer peer;
 	struct http_conn *held; /* of /hold, /later, /stream */
 	struct event later;
-	unsigned requests, opened, closed, half, reset, refused;
+	unsigned requests, opened, closed, half, reset, stalled, refused;
 	int last_refused;
 	size_t last_body;
 	size_t to_stream; /* bytes still to write */
 	size_t max_unsent;
 	bool deny; /* the head hook answers 403 */
-	bool detach;
-	struct http_transport detached;
-	struct buf rest;
+	bool switched;
 };
 
 static struct owner owner;
@@ -104,6 +104,28 @@ static void drain_and_answer(struct http_conn *conn, const struct http_request *
 	answer_path(conn, request);
 }
 
+static void switch_or_say_no(struct http_conn *conn)
+{
+	static const struct http1_header upgrade[] = {{{"Upgrade", 7}, {"echo", 4}}};
+
+	owner.held = conn;
+	if (http_conn_switch(conn, upgrade, 1) < 0)
+		http_conn_respond(conn, 200, NULL, 0, SPAN_LIT("not switched"));
+	else
+		owner.switched = true;
+	if (owner.switched)
+		ck_assert_int_eq(http_conn_switch(conn, upgrade, 1), -ERR_CLOSED);
+}
+
+/* An echo, until one says bye. */
+static void on_input(struct http_conn *conn, struct span bytes, void *arg)
+{
+	(void)arg;
+	ck_assert_int_eq(http_conn_write(conn, bytes), 0);
+	if (span_is(bytes, "bye"))
+		http_conn_end(conn);
+}
+
 static void on_request(struct http_conn *conn, const struct http_request *request, void *arg)
 {
 	struct span path = request->head->path;
@@ -111,8 +133,8 @@ static void on_request(struct http_conn *conn, const struct http_request *reques
 	(void)arg;
 	owner.requests++;
 	owner.last_body = request->body.len;
-	if (owner.detach)
-		ck_assert_int_eq(http_conn_detach(conn, &owner.detached, &owner.rest), 0);
+	if (span_is(path, "/switch"))
+		switch_or_say_no(conn);
 	else if (span_is(path, "/echo"))
 		http_conn_respond(conn, 200, NULL, 0, request->body);
 	else if (span_is(path, "/later"))
@@ -142,7 +164,8 @@ static void on_head(struct http_conn *conn, const struct http1_head *head, void 
 static void on_writable(struct http_conn *conn, void *arg)
 {
 	(void)arg;
-	stream_on(conn);
+	if (!owner.switched)
+		stream_on(conn);
 }
 
 static void on_gone(struct http_conn *conn, enum http_gone gone, void *arg)
@@ -151,6 +174,8 @@ static void on_gone(struct http_conn *conn, enum http_gone gone, void *arg)
 	(void)arg;
 	if (gone == HTTP_GONE_HALF)
 		owner.half++;
+	else if (gone == HTTP_GONE_STALLED)
+		owner.stalled++;
 	else
 		owner.reset++;
 }
@@ -183,6 +208,7 @@ static const struct http_server_ops ops = {
 	.head = on_head,
 	.writable = on_writable,
 	.client_gone = on_gone,
+	.input = on_input,
 	.refused = on_refused,
 	.opened = on_opened,
 	.closed = on_closed,
@@ -848,23 +874,67 @@ START_TEST(test_drain_finds_request)
 }
 END_TEST
 
-START_TEST(test_detach)
+/* Bytes that came with the request are given, too; pausing holds them; the end waits for what is unsent. */
+START_TEST(test_switch)
 {
 	struct client c;
-	char data[10];
 
-	owner.detach = true;
 	open_client(&c);
-	client_say(&c, "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: "
-		       "Upgrade\r\n\r\n\x81\x80");
-	peer_run(&owner.peer, 5);
-	ck_assert_uint_eq(owner.closed, 1);
-	ck_assert(span_is(buf_span(&owner.rest), "\x81\x80"));
-	buf_free(&owner.rest);
-	client_say(&c, "more");
-	ck_assert_int_eq(owner.detached.ops->read(owner.detached.state, data, sizeof(data)), 4);
-	owner.detached.ops->close(owner.detached.state, false);
+	client_say(&c, SWITCH "one");
+	ck_assert(client_wait(&c, "Connection: Upgrade\r\n\r\none"));
+	ck_assert_uint_eq(client_count(&c, "HTTP/1.1 101 "), 1);
+	client_say(&c, "two");
+	ck_assert(client_wait(&c, "onetwo"));
+	http_conn_pause(owner.held, true);
+	client_say(&c, "three");
+	peer_run(&owner.peer, 20);
+	ck_assert_uint_eq(client_count(&c, "three"), 0);
+	http_conn_pause(owner.held, false);
+	ck_assert(client_wait(&c, "onetwothree"));
+	client_say(&c, "bye");
+	ck_assert(client_wait(&c, "threebye"));
 	ck_assert(client_wait_closed(&c, 1000));
+	client_close(&c);
+	ck_assert_uint_eq(owner.requests, 1);
+}
+END_TEST
+
+/* A client that takes nothing: the owner is told first, and a period later it is cut off. */
+START_TEST(test_switch_stalled)
+{
+	struct client c;
+
+	limits.write_ms = 100;
+	apply_limits();
+	open_client(&c);
+	client_say(&c, SWITCH);
+	ck_assert(client_wait(&c, "Upgrade\r\n\r\n"));
+	for (int i = 0; i < 1000 && (i < 10 || http_conn_unsent(owner.held) == 0); i++) {
+		while (http_conn_write(owner.held, span_of(block, sizeof(block))) == 0)
+			;
+		peer_run(&owner.peer, 1);
+	}
+	for (int i = 0; i < 200 && owner.stalled == 0; i++)
+		peer_run(&owner.peer, 5);
+	ck_assert_uint_eq(owner.stalled, 1);
+	ck_assert_uint_eq(owner.closed, 0);
+	for (int i = 0; i < 200 && owner.closed == 0; i++)
+		peer_run(&owner.peer, 5);
+	ck_assert_uint_eq(owner.stalled, 1);
+	ck_assert_uint_eq(owner.reset, 1);
+	ck_assert_uint_eq(owner.closed, 1);
+	client_close(&c);
+}
+END_TEST
+
+/* Not on HTTP/1.0, and not twice. */
+START_TEST(test_switch_refused)
+{
+	struct client c;
+
+	open_client(&c);
+	client_say(&c, "GET /switch HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+	ck_assert(client_wait(&c, "not switched"));
 	client_close(&c);
 }
 END_TEST
@@ -955,22 +1025,35 @@ START_TEST(test_no_descriptors)
 }
 END_TEST
 
+/* Of a connection within this process. */
+static int other_end(int client)
+{
+	struct sockaddr_in self, peer;
+	socklen_t len = sizeof(self);
+
+	ck_assert_int_eq(getsockname(client, (struct sockaddr *)&self, &len), 0);
+	for (int fd = 3; fd < 1024; fd++) {
+		len = sizeof(peer);
+		if (fd != client && getpeername(fd, (struct sockaddr *)&peer, &len) == 0 &&
+			peer.sin_family == AF_INET && peer.sin_port == self.sin_port)
+			return fd;
+	}
+	ck_abort_msg("the server has no such connection");
+	return -1;
+}
+
 START_TEST(test_nodelay_is_inherited)
 {
 	struct client c;
-	struct http_transport transport;
-	int one = 0;
+	int one = 0, fd;
 	socklen_t len = sizeof(one);
 
-	owner.detach = true;
 	open_client(&c);
-	client_say(&c, REQUEST("/"));
+	client_say(&c, REQUEST("/hold"));
 	peer_run(&owner.peer, 5);
-	transport = owner.detached;
-	ck_assert_int_eq(getsockopt(transport.fd, IPPROTO_TCP, TCP_NODELAY, &one, &len), 0);
+	fd = other_end(c.fd);
+	ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, &len), 0);
 	ck_assert_int_ne(one, 0);
-	transport.ops->close(transport.state, false);
-	buf_free(&owner.rest);
 	client_close(&c);
 }
 END_TEST
@@ -1040,7 +1123,9 @@ int main(void)
 	tcase_add_test(tc, test_drain);
 	tcase_add_test(tc, test_drain_within_request);
 	tcase_add_test(tc, test_drain_finds_request);
-	tcase_add_test(tc, test_detach);
+	tcase_add_test(tc, test_switch);
+	tcase_add_test(tc, test_switch_stalled);
+	tcase_add_test(tc, test_switch_refused);
 	tcase_add_test(tc, test_reset_at_every_byte);
 	tcase_add_test(tc, test_max_connections);
 	tcase_add_test(tc, test_no_descriptors);
