@@ -62,8 +62,8 @@ void access_log_exchange(
 			KV_SPAN("protocol", outcome->version),
 			KV_SPAN("client", outcome->client),
 			KV_STR("principal", PRINCIPAL),
-			KV_STR("remote", exchange->remote[0] ? exchange->remote
-							     : http_conn_remote(exchange->conn)),
+			KV_STR("remote", exchange->answers->remote(exchange)),
+			KV_STR("transport", exchange->answers->transport(exchange)),
 			KV_STR("outcome", outcome->word),
 			KV_INT("code", outcome->code),
 			KV_INT("http_status", outcome->status),

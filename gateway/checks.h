@@ -13,7 +13,8 @@
 /* The bits of EXCHANGE.accept (messages.def). */
 #define ACCEPTS_JSON 1u
 #define ACCEPTS_SSE 2u
-#define ACCEPTS_SSE_FIRST 4u /* named before application/json: preferred */
+#define ACCEPTS_SSE_FIRST 4u  /* named before application/json: preferred */
+#define ACCEPTS_TO_THE_END 8u /* no header says so: the client cannot come back for the rest */
 
 /* What one pass over the headers found. Spans live as long as the head; p is NULL where absent. */
 struct facts {

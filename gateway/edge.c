@@ -2,17 +2,13 @@
 #include "access_log.h"
 #include "json.h"
 #include "metrics.h"
-#include "payloads.h"
 #include "route.h"
-
-#include <ctype.h>
 
 #define REFUSAL_MAX (8u * 1024)
 /* Bodies up to this are read before the request is judged: its connection can then be kept. */
 #define SCREEN_MIN (64u * 1024)
 /* Unsent bytes of one connection beyond which event streams wait in their queues. */
 #define OUTPUT_MAX (2u * LIMIT_FRAME_PAYLOAD)
-#define ALLOWED "GET, POST, DELETE"
 
 struct http_limits edge_limits(const struct config *config, uint32_t index)
 {
@@ -35,7 +31,7 @@ struct http_limits edge_limits(const struct config *config, uint32_t index)
 	return limits;
 }
 
-/* --- refusing ------------------------------------------------------------------------------- */
+/* --- refusing ------------------------------------------------------------------------------ */
 
 void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err, struct span id, const char *allow)
@@ -52,169 +48,29 @@ void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_h
 	answer_headers_add(&headers, "Content-Type", SPAN_LIT("application/json"));
 	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	answer_headers_add(&headers, "Allow", span_str(allow));
+	if (err->code == -ERR_UPGRADE_REQUIRED) {
+		answer_headers_add(&headers, "Upgrade", SPAN_LIT("websocket"));
+		answer_headers_add(&headers, "Sec-WebSocket-Version", SPAN_LIT("13"));
+	}
 	http_conn_respond(conn, (unsigned)err_http_status(err->code), headers.list, headers.n,
 		buf_span(&body));
 	buf_free(&body);
 }
 
-static const char *allow_of(const struct err *err)
+static const char *allow_of(const struct client_transport *transport, const struct err *err)
 {
-	return err->code == -ERR_METHOD_NOT_ALLOWED ? ALLOWED : NULL;
-}
-
-static enum exchange_verb verb_of(struct span method)
-{
-	if (span_is(method, "POST"))
-		return EXCHANGE_POST;
-	if (span_is(method, "GET"))
-		return EXCHANGE_GET;
-	return span_is(method, "DELETE") ? EXCHANGE_DELETE : 0;
-}
-
-static int check_media(enum exchange_verb verb, const struct facts *facts, struct err *err)
-{
-	if (verb == EXCHANGE_POST && !is_json_type(facts->content_type))
-		return err_set(err, ERR_UNSUPPORTED_MEDIA, "Content-Type must be application/json");
-	if (verb == EXCHANGE_POST && !facts->accept)
-		return err_set(err, ERR_NOT_ACCEPTABLE,
-			"Accept must contain application/json or text/event-stream");
-	if (verb == EXCHANGE_GET && !(facts->accept & ACCEPTS_SSE))
-		return err_set(err, ERR_NOT_ACCEPTABLE, "Accept must contain text/event-stream");
-	return 0;
-}
-
-/* GET and DELETE concern a session; there are none in the modern era. */
-static int check_session(enum exchange_verb verb, const struct facts *facts, struct err *err)
-{
-	if (verb == EXCHANGE_POST)
-		return 0;
-	if (!facts->session.p && mcp_version_looks_modern(facts->version))
-		return err_set(err, ERR_METHOD_NOT_ALLOWED, "this revision of MCP knows only POST");
-	if (!facts->session.p)
-		return err_set(err, ERR_SESSION_REQUIRED,
-			"Mcp-Session-Id is missing: only a session has this");
-	return 0;
-}
-
-/* All that can be said from the head of a request for MCP_PATH. */
-static int check_mcp(const struct door *door, const struct http1_head *head,
-	const struct facts *facts, struct err *err)
-{
-	enum exchange_verb verb = verb_of(head->method);
-	int r = admission_check(&door->admission, head->host, facts, err);
-
-	if (r == 0 && verb == 0)
-		r = err_set(err, ERR_METHOD_NOT_ALLOWED, "MCP is spoken by " ALLOWED);
-	if (r == 0)
-		r = check_session(verb, facts, err);
-	return r ? r : check_media(verb, facts, err);
-}
-
-/* --- MCP ------------------------------------------------------------------------------------ */
-
-/* What is not in the form of version 00, nor begins with it, is as good as none. */
-static void take_trace(struct exchange *exchange, struct span traceparent)
-{
-	static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
-
-	if (traceparent.len < TRACEPARENT_MAX - 1 || exchange->traceparent[0])
-		return;
-	for (unsigned i = 0; i < TRACEPARENT_MAX - 1; i++)
-		if (form[i] == 'x' ? !isxdigit((unsigned char)traceparent.p[i])
-				   : traceparent.p[i] != form[i])
-			return;
-	memcpy(exchange->traceparent, traceparent.p, TRACEPARENT_MAX - 1);
-}
-
-static bool begins_session(const struct exchange *exchange)
-{
-	return exchange->kind == JSONRPC_REQUEST && exchange->method == MCP_INITIALIZE;
-}
-
-static void go(struct exchange *exchange)
-{
-	if (exchange->verb != EXCHANGE_POST)
-		route_to_session(exchange);
-	else if (exchange->era == MCP_MODERN)
-		route_to_shared(exchange);
-	else if (exchange->facts.session.p)
-		route_to_session(exchange);
-	else if (begins_session(exchange))
-		route_to_new_session(exchange);
-	else
-		route_to_shared(exchange);
-}
-
-/* What stands between the quotes of a string. */
-static struct span inner(struct span string)
-{
-	return json_type(string) == JSON_STRING ? span_of(string.p + 1, string.len - 2) : SPAN_NONE;
-}
-
-/* What the envelope says; the id is echoed whatever happens. */
-static int read_body(struct exchange *exchange, struct err *err)
-{
-	const struct mcp_headers headers = {.version = exchange->facts.version,
-		.method = exchange->facts.mcp_method,
-		.name = exchange->facts.mcp_name};
-	struct jsonrpc msg;
-	struct span meta;
-	int r;
-
-	if (exchange->verb != EXCHANGE_POST)
-		return 0;
-	r = jsonrpc_parse(exchange->body, &msg, err);
-	exchange->id = msg.id;
-	if (r < 0)
-		return r;
-	exchange->kind = msg.kind;
-	exchange->method = mcp_method_find(msg.method);
-	meta = json_object_get(msg.params, SPAN_LIT("_meta"));
-	exchange->era = mcp_era_of(&msg, meta, &headers);
-	if (meta.len)
-		take_trace(exchange, inner(json_object_get(meta, SPAN_LIT("traceparent"))));
-	return 0;
-}
-
-static void begin_exchange(struct door *door, struct http_conn *conn,
-	const struct http_request *request, const struct facts *facts)
-{
-	struct exchange *exchange = exchange_new(door->gateway, conn);
-	struct err err = {0};
-	struct span id;
-
-	if (!exchange) {
-		err_set(&err, ERR_NO_MEMORY, "the gateway is out of memory");
-		edge_refuse(door, conn, request->head, &err, SPAN_NONE, NULL);
-		return;
-	}
-	exchange->verb = verb_of(request->head->method);
-	exchange->facts = *facts;
-	exchange->head = request->head;
-	exchange->body = request->body;
-	exchange->bytes_in = request->body.len;
-	take_trace(exchange, facts->traceparent);
-	if (door->gateway->trust.count)
-		access_log_remote(door->gateway, conn, request->head, exchange->remote);
-	if (door->gateway->config->log_payloads && exchange->verb == EXCHANGE_POST)
-		exchange->payloads = payloads_new(request->body);
-	if (read_body(exchange, &err) == 0) {
-		go(exchange);
-		return;
-	}
-	id = exchange->id;
-	exchange_free(exchange);
-	edge_refuse(door, conn, request->head, &err, id, NULL);
+	return err->code == -ERR_METHOD_NOT_ALLOWED ? transport->allow : NULL;
 }
 
 /* A page of an allowed origin asks whether it may send its headers (Fetch, CORS preflight). */
-static void answer_preflight(struct door *door, struct http_conn *conn, const struct facts *facts)
+static void answer_preflight(struct door *door, struct http_conn *conn,
+	const struct client_transport *transport, const struct facts *facts)
 {
 	struct answer_headers headers = {.n = 0};
 	char request_id[REQUEST_ID_MAX];
 
 	answer_headers_cors(&headers, facts->origin);
-	answer_headers_add(&headers, "Access-Control-Allow-Methods", SPAN_LIT(ALLOWED));
+	answer_headers_add(&headers, "Access-Control-Allow-Methods", span_str(transport->allow));
 	answer_headers_add(&headers, "Access-Control-Allow-Headers",
 		SPAN_LIT("Content-Type, Accept, Authorization, Mcp-Session-Id, "
 			 "MCP-Protocol-Version, Mcp-Method, "
@@ -232,37 +88,46 @@ static bool is_preflight(
 	       admission_check(&door->admission, head->host, facts, NULL) == 0;
 }
 
-/* --- the connections' callbacks ------------------------------------------------------------- */
+/* --- the connections' callbacks ------------------------------------------------------------ */
+
+static void no_transport(struct door *door, struct http_conn *conn, const struct http1_head *head)
+{
+	struct err err = {0};
+
+	if (page_exists(head->path)) {
+		page_answer(door, conn, head);
+		return;
+	}
+	err_set(&err, ERR_NOT_FOUND, "there is nothing here: MCP is at " MCP_PATH);
+	edge_refuse(door, conn, head, &err, SPAN_NONE, NULL);
+}
 
 static void on_request(struct http_conn *conn, const struct http_request *request, void *arg)
 {
 	const struct http1_head *head = request->head;
+	const struct client_transport *transport = transport_find(head);
 	struct door *door = arg;
 	struct facts facts;
 	struct err err;
 
-	err.code = 0;
-	if (!span_is(head->path, MCP_PATH)) {
-		if (page_exists(head->path)) {
-			page_answer(door, conn, head);
-			return;
-		}
-		err_set(&err, ERR_NOT_FOUND, "there is nothing here: MCP is at " MCP_PATH);
-		edge_refuse(door, conn, head, &err, SPAN_NONE, NULL);
+	if (!transport) {
+		no_transport(door, conn, head);
 		return;
 	}
+	err.code = 0;
 	facts_read(head, &facts);
 	if (is_preflight(door, head, &facts))
-		answer_preflight(door, conn, &facts);
-	else if (check_mcp(door, head, &facts, &err) < 0)
-		edge_refuse(door, conn, head, &err, SPAN_NONE, allow_of(&err));
+		answer_preflight(door, conn, transport, &facts);
+	else if (transport->check(door, head, &facts, &err) < 0)
+		edge_refuse(door, conn, head, &err, SPAN_NONE, allow_of(transport, &err));
 	else
-		begin_exchange(door, conn, request, &facts);
+		transport->request(door, conn, request, &facts);
 }
 
 /* A large body is not taken from those who would be refused anyway. */
 static void on_head(struct http_conn *conn, const struct http1_head *head, void *arg)
 {
+	const struct client_transport *transport;
 	struct door *door = arg;
 	struct facts facts;
 	struct err err = {0};
@@ -271,32 +136,43 @@ static void on_head(struct http_conn *conn, const struct http1_head *head, void 
 		(head->framing == HTTP1_FRAMING_LENGTH && head->content_length <= SCREEN_MIN &&
 			!head->expect_continue))
 		return;
+	transport = transport_find(head);
 	facts_read(head, &facts);
-	if (!span_is(head->path, MCP_PATH))
+	if (!transport)
 		err_set(&err, ERR_NOT_FOUND,
 			"there is nothing here that takes a body: MCP is at " MCP_PATH);
 	else
-		check_mcp(door, head, &facts, &err);
+		transport->check(door, head, &facts, &err);
 	if (err.code)
-		edge_refuse(door, conn, head, &err, SPAN_NONE, allow_of(&err));
+		edge_refuse(door, conn, head, &err, SPAN_NONE,
+			transport ? allow_of(transport, &err) : NULL);
+}
+
+static void on_input(struct http_conn *conn, struct span bytes, void *arg)
+{
+	struct conn_user *user = http_conn_data(conn);
+
+	(void)arg;
+	if (user && user->ops->input)
+		user->ops->input(user, bytes);
 }
 
 static void on_writable(struct http_conn *conn, void *arg)
 {
-	struct exchange *exchange = http_conn_data(conn);
+	struct conn_user *user = http_conn_data(conn);
 
 	(void)arg;
-	if (exchange)
-		exchange_writable(exchange);
+	if (user && user->ops->writable)
+		user->ops->writable(user);
 }
 
 static void on_gone(struct http_conn *conn, enum http_gone gone, void *arg)
 {
-	struct exchange *exchange = http_conn_data(conn);
+	struct conn_user *user = http_conn_data(conn);
 
 	(void)arg;
-	if (exchange && gone == HTTP_GONE_HALF)
-		exchange_client_half(exchange);
+	if (user && user->ops->gone)
+		user->ops->gone(user, gone);
 }
 
 static void on_refused(struct http_conn *conn, int code, const char *detail, void *arg)
@@ -316,16 +192,17 @@ static bool trusts(const struct net_address *peer, void *arg)
 
 static void on_closed(struct http_conn *conn, void *arg)
 {
-	struct exchange *exchange = http_conn_data(conn);
+	struct conn_user *user = http_conn_data(conn);
 
 	(void)arg;
-	if (exchange)
-		exchange_client_closed(exchange);
+	if (user && user->ops->closed)
+		user->ops->closed(user);
 }
 
 const struct http_server_ops edge_ops = {
 	.request = on_request,
 	.head = on_head,
+	.input = on_input,
 	.writable = on_writable,
 	.client_gone = on_gone,
 	.refused = on_refused,

@@ -1,13 +1,14 @@
 #include "exchange.h"
 #include "access_log.h"
+#include "channel.h"
 #include "clock.h"
 #include "gateway.h"
 #include "hash.h"
 #include "metrics.h"
 #include "payloads.h"
 #include "route.h"
-#include "sse.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,10 +19,10 @@
 /* Requests longer than this are not kept when they cannot be sent again anyway. */
 #define KEEP_BODY_MAX 4096u
 #define ERROR_MAX (8u * 1024)
-/* What an event makes of its data at most: each line end begins another "data: ". */
-#define EVENT_GROWTH 7u
+/* Credit is given in such pieces. */
+#define CREDIT_MIN (LIMIT_STREAM_WINDOW / 4)
 
-/* --- life ----------------------------------------------------------------------------------- */
+/* --- life ---------------------------------------------------------------------------------- */
 
 void request_id_make(struct gateway *gateway, char out[REQUEST_ID_MAX])
 {
@@ -34,7 +35,8 @@ void request_id_make(struct gateway *gateway, char out[REQUEST_ID_MAX])
 	out[16] = '\0';
 }
 
-struct exchange *exchange_new(struct gateway *gateway, struct http_conn *conn)
+struct exchange *exchange_new(
+	struct gateway *gateway, struct http_conn *conn, const struct answer_ops *answers)
 {
 	struct exchange *exchange = gateway->spare;
 
@@ -49,11 +51,13 @@ struct exchange *exchange_new(struct gateway *gateway, struct http_conn *conn)
 		return NULL;
 	exchange->gateway = gateway;
 	exchange->conn = conn;
+	exchange->answers = answers;
 	exchange->between_events = true;
 	exchange->began_us = clock_us();
 	buf_init(&exchange->queue, LIMIT_STREAM_WINDOW + LIMIT_FRAME_PAYLOAD);
 	request_id_make(gateway, exchange->request_id);
-	http_conn_set_data(conn, exchange);
+	if (conn)
+		http_conn_set_data(conn, exchange);
 	gateway->n_exchanges++;
 	return exchange;
 }
@@ -62,7 +66,7 @@ void exchange_free(struct exchange *exchange)
 {
 	struct gateway *gateway = exchange->gateway;
 
-	stream_stop(exchange);
+	exchange->answers->stop(exchange);
 	exchange_leave(exchange);
 	if (exchange->conn)
 		http_conn_set_data(exchange->conn, NULL);
@@ -113,7 +117,7 @@ void exchange_tell(struct exchange *exchange, const struct outcome *outcome)
 	access_log_exchange(exchange, outcome, took_us);
 }
 
-static void finish(struct exchange *exchange, const struct outcome *outcome)
+void exchange_finish(struct exchange *exchange, const struct outcome *outcome)
 {
 	exchange_tell(exchange, outcome);
 	exchange_free(exchange);
@@ -143,10 +147,73 @@ void exchange_release(struct exchange *exchange)
 	exchange->facts = (struct facts){.accept = exchange->facts.accept};
 	exchange->head = NULL;
 	exchange->body = SPAN_NONE;
-	http_conn_release_request(exchange->conn);
+	if (exchange->own_body)
+		channel_body_gone(exchange->channel, exchange);
+	if (exchange->conn)
+		http_conn_release_request(exchange->conn);
 }
 
-/* --- towards the worker --------------------------------------------------------------------- */
+/* --- what the client says ------------------------------------------------------------------ */
+
+/* What is not in the form of version 00, nor begins with it, is as good as none. */
+void exchange_take_trace(struct exchange *exchange, struct span traceparent)
+{
+	static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+
+	if (traceparent.len < TRACEPARENT_MAX - 1 || exchange->traceparent[0])
+		return;
+	for (unsigned i = 0; i < TRACEPARENT_MAX - 1; i++)
+		if (form[i] == 'x' ? !isxdigit((unsigned char)traceparent.p[i])
+				   : traceparent.p[i] != form[i])
+			return;
+	memcpy(exchange->traceparent, traceparent.p, TRACEPARENT_MAX - 1);
+}
+
+/* What stands between the quotes of a string. */
+static struct span inner(struct span string)
+{
+	return json_type(string) == JSON_STRING ? span_of(string.p + 1, string.len - 2) : SPAN_NONE;
+}
+
+int exchange_read_body(struct exchange *exchange, struct err *err)
+{
+	const struct mcp_headers headers = {.version = exchange->facts.version,
+		.method = exchange->facts.mcp_method,
+		.name = exchange->facts.mcp_name};
+	struct jsonrpc msg;
+	struct span meta;
+	int r;
+
+	if (exchange->verb != EXCHANGE_POST)
+		return 0;
+	r = jsonrpc_parse(exchange->body, &msg, err);
+	exchange->id = msg.id;
+	if (r < 0)
+		return r;
+	exchange->kind = msg.kind;
+	exchange->method = mcp_method_find(msg.method);
+	meta = json_object_get(msg.params, SPAN_LIT("_meta"));
+	exchange->era = mcp_era_of(&msg, meta, &headers);
+	if (meta.len)
+		exchange_take_trace(exchange, inner(json_object_get(meta, SPAN_LIT("traceparent"))));
+	return 0;
+}
+
+/* --- credit -------------------------------------------------------------------------------- */
+
+void exchange_took(struct exchange *exchange, size_t n)
+{
+	struct msg_credit credit;
+
+	exchange->owed += n;
+	if (exchange->owed < CREDIT_MIN || !exchange->stream)
+		return;
+	credit = (struct msg_credit){.bytes = exchange->owed};
+	if (link_post(exchange->route->link, MSG_CREDIT, exchange->stream, &credit) == 0)
+		exchange->owed = 0;
+}
+
+/* --- towards the worker -------------------------------------------------------------------- */
 
 static struct exchange **bucket(struct gateway *gateway, const struct route *route, uint32_t stream)
 {
@@ -259,13 +326,13 @@ void exchange_send(struct exchange *exchange)
 	exchange_fail(exchange, &err, JSONRPC_EXECUTED_NO);
 }
 
-static void tell_closed(const struct exchange *exchange)
+void exchange_tell_closed(const struct exchange *exchange)
 {
 	if (exchange->stream)
 		link_post(exchange->route->link, MSG_EXCHANGE_CLOSED, exchange->stream, NULL);
 }
 
-/* --- answers -------------------------------------------------------------------------------- */
+/* --- answers ------------------------------------------------------------------------------- */
 
 void answer_headers_add(struct answer_headers *headers, const char *name, struct span value)
 {
@@ -301,47 +368,6 @@ void answer_headers_timing(
 			(unsigned)(own % 1000), upstream_us / 1000, (unsigned)(upstream_us % 1000));
 	}
 	answer_headers_add(headers, "Server-Timing", span_of(headers->timing, (size_t)n));
-}
-
-static const char *const content_types[] = {"", "application/json", "text/event-stream"};
-
-static void answer(struct exchange *exchange, unsigned status, unsigned content,
-	struct span session, struct span body, uint64_t upstream_us)
-{
-	struct answer_headers headers = {.n = 0};
-	int r;
-
-	answer_headers_add(&headers, "Content-Type",
-		span_str(content_types[content <= EXCHANGE_SSE ? content : EXCHANGE_NO_CONTENT]));
-	answer_headers_add(&headers, "Mcp-Session-Id", session);
-	answer_headers_add(
-		&headers, "X-Request-Id", span_of(exchange->request_id, REQUEST_ID_MAX - 1));
-	answer_headers_timing(&headers, exchange, upstream_us);
-	answer_headers_cors(&headers, exchange->facts.origin);
-	exchange->bytes_out = body.len;
-	payloads_answer(exchange->payloads, body);
-	r = http_conn_respond(exchange->conn, status, headers.list, headers.n, body);
-	/* what remains for a client whose answer cannot be given is to see its connection break */
-	if (r < 0 && r != -ERR_CLOSED && http_conn_respond_error(exchange->conn, r, NULL) < 0)
-		http_conn_abort(exchange->conn);
-}
-
-/* A whole answer where an event stream was begun: its only event, or its last. */
-static void answer_on_stream(
-	struct exchange *exchange, struct span json, const struct outcome *outcome)
-{
-	struct buf event;
-	int r = 0;
-
-	buf_init(&event, EVENT_GROWTH * json.len + 64);
-	if (json.len)
-		r = sse_write_event(&event, SPAN_NONE, SPAN_LIT("message"), json);
-	exchange->queue.max += event.len;
-	if (r < 0)
-		http_conn_abort(exchange->conn);
-	else if (stream_write(exchange, buf_span(&event)) == 0)
-		stream_end(exchange, outcome);
-	buf_free(&event);
 }
 
 /* The error, or an array of it for a batch, with the id of each request. */
@@ -380,18 +406,12 @@ void exchange_fail(struct exchange *exchange, const struct err *err, enum jsonrp
 	outcome.executed = executed == JSONRPC_EXECUTED_NO ? 0 : 2;
 	buf_init(&body, exchange->kind == JSONRPC_BATCH ? 1024u * 1024 : ERROR_MAX);
 	write_errors(exchange, &body, err, executed);
-	if (exchange->streaming) {
-		outcome.status = 200;
-		answer_on_stream(exchange,
-			exchange->verb == EXCHANGE_POST ? buf_span(&body) : SPAN_NONE, &outcome);
-	} else {
-		answer(exchange, outcome.status, EXCHANGE_JSON, SPAN_NONE, buf_span(&body), 0);
-		finish(exchange, &outcome);
-	}
+	exchange->answers->give(exchange,
+		&(struct answer){.content = EXCHANGE_JSON, .body = buf_span(&body)}, &outcome);
 	buf_free(&body);
 }
 
-/* --- what the worker says ------------------------------------------------------------------- */
+/* --- what the worker says ------------------------------------------------------------------ */
 
 static struct exchange *find(struct link *link, const struct message *msg, void *arg)
 {
@@ -443,20 +463,18 @@ void exchange_on_answer(struct link *link, const struct message *msg, void *arg)
 	if (!exchange)
 		return;
 	if (fields->status < 200 || fields->status > 599) {
-		http_conn_abort(exchange->conn);
+		exchange->answers->broken(exchange);
 		return;
 	}
 	outcome = outcome_of_answer(exchange, fields);
 	if ((exchange->verb == EXCHANGE_DELETE && outcome.status < 300) ||
 		(outcome.status == 404 && outcome.code == err_rpc_code(ERR_SESSION_UNKNOWN)))
 		route_end(route);
-	if (exchange->streaming) {
-		answer_on_stream(exchange, msg->payload, &outcome);
-		return;
-	}
-	answer(exchange, outcome.status, (unsigned)fields->content, fields->session, msg->payload,
-		outcome.upstream_us);
-	finish(exchange, &outcome);
+	exchange->answers->give(exchange,
+		&(struct answer){.content = (unsigned)fields->content,
+			.session = fields->session,
+			.body = msg->payload},
+		&outcome);
 }
 
 void exchange_on_head(struct link *link, const struct message *msg, void *arg)
@@ -467,12 +485,9 @@ void exchange_on_head(struct link *link, const struct message *msg, void *arg)
 	/* a request that was sent again has its stream already */
 	if (!exchange || exchange->streaming)
 		return;
-	if (fields->content != EXCHANGE_SSE || fields->status < 200 || fields->status > 599) {
-		http_conn_abort(exchange->conn);
-		return;
-	}
-	if (stream_begin(exchange, (unsigned)fields->status, fields->session) < 0) {
-		http_conn_abort(exchange->conn);
+	if (fields->content != EXCHANGE_SSE || fields->status < 200 || fields->status > 599 ||
+		exchange->answers->begin(exchange, (unsigned)fields->status, fields->session) < 0) {
+		exchange->answers->broken(exchange);
 		return;
 	}
 	if (exchange->verb == EXCHANGE_GET ||
@@ -486,7 +501,7 @@ void exchange_on_data(struct link *link, const struct message *msg, void *arg)
 	struct exchange *exchange = find(link, msg, arg);
 
 	if (exchange && exchange->streaming)
-		stream_write(exchange, msg->payload);
+		exchange->answers->write(exchange, msg->payload);
 }
 
 void exchange_on_end(struct link *link, const struct message *msg, void *arg)
@@ -509,10 +524,11 @@ void exchange_on_end(struct link *link, const struct message *msg, void *arg)
 	same.queue_us = fields->queue_us;
 	same.worker_us = fields->worker_us;
 	outcome = outcome_of_answer(exchange, &same);
-	stream_end(exchange, &outcome);
+	outcome.cut = fields->cut != 0;
+	exchange->answers->end(exchange, &outcome);
 }
 
-/* --- the client goes away ------------------------------------------------------------------- */
+/* --- the client goes away ------------------------------------------------------------------ */
 
 void exchange_client_closed(struct exchange *exchange)
 {
@@ -524,20 +540,6 @@ void exchange_client_closed(struct exchange *exchange)
 	}
 	if (exchange->streaming)
 		outcome.status = 200;
-	tell_closed(exchange);
-	finish(exchange, &outcome);
-}
-
-/*
- * The client has closed its side for writing. Nobody who still wants an answer does that, but for a
- * person with a simple tool; so: a modern request is cancelled by it (closing is cancelling); on a
- * legacy event stream a comment finds out whether somebody still listens; else the answer is
- * awaited.
- */
-void exchange_client_half(struct exchange *exchange)
-{
-	if (exchange->era == MCP_MODERN && exchange->verb == EXCHANGE_POST && !exchange->ended)
-		http_conn_close(exchange->conn);
-	else if (exchange->streaming && exchange->between_events && exchange->queue.len == 0)
-		http_conn_write(exchange->conn, SPAN_LIT(":\n\n"));
+	exchange_tell_closed(exchange);
+	exchange_finish(exchange, &outcome);
 }

@@ -1,12 +1,12 @@
-/* One HTTP request on its way to a session worker, and its answer on the way back. */
+/* One message of a client on its way to a session worker, and its answer on the way back. */
 #ifndef GATEHOUSE_EXCHANGE_H
 #define GATEHOUSE_EXCHANGE_H
 
 #include "checks.h"
-#include "http_conn.h"
 #include "jsonrpc.h"
 #include "link.h"
 #include "mcp.h"
+#include "transport.h"
 
 /* Numbers as in messages.def. */
 enum exchange_verb { EXCHANGE_POST = 1, EXCHANGE_GET, EXCHANGE_DELETE };
@@ -17,18 +17,27 @@ enum exchange_content { EXCHANGE_NO_CONTENT, EXCHANGE_JSON, EXCHANGE_SSE };
 /* version-trace-parent-flags (W3C Trace Context), and its end. */
 #define TRACEPARENT_MAX 56
 
+struct channel;
 struct gateway;
 struct payloads;
 struct route;
+struct sse_parser;
 
 struct exchange {
+	struct conn_user user;                    /* of conn */
 	struct exchange *prev, *next;             /* in its route: waiting or active */
 	struct exchange *chain;                   /* in its bucket, while a worker has it */
 	struct exchange *quiet_prev, *quiet_next; /* among the event streams */
 	struct gateway *gateway;
-	struct http_conn *conn;
+	const struct answer_ops *answers;
+	struct http_conn *conn; /* that waits for the answer; NULL: it goes to the channel */
 	struct route *route; /* NULL: it is with no worker any more */
 	uint32_t stream;     /* on the worker's link; 0: not there */
+	/* on a channel, see channel.h */
+	struct channel *channel;
+	struct exchange *channel_prev, *channel_next;
+	struct sse_parser *parser; /* of the stream the worker sends; NULL: none was begun */
+	char *own_body;            /* where body lies */
 	/* the request; spans lie in the connection until it is released */
 	enum exchange_verb verb;
 	enum mcp_era era;
@@ -77,13 +86,15 @@ struct outcome {
 	int code;          /* JSON-RPC error code, or 0 */
 	unsigned executed; /* 0 no, 1 yes, 2 unknown */
 	uint64_t upstream_us, queue_us, worker_us; /* as in messages.def */
+	bool cut; /* the client was too slow for the stream, and misses the rest */
 };
 
 /* 16 hex digits that no other request has. */
 void request_id_make(struct gateway *gateway, char out[REQUEST_ID_MAX]);
 
-/* conn gets it as its data. NULL when memory is out. */
-struct exchange *exchange_new(struct gateway *gateway, struct http_conn *conn);
+/* conn, if there is one, gets it as its data. NULL when memory is out. */
+struct exchange *exchange_new(
+	struct gateway *gateway, struct http_conn *conn, const struct answer_ops *answers);
 
 /* The route is ready: hand it to the worker. May answer it (and free it). */
 void exchange_send(struct exchange *exchange);
@@ -92,11 +103,8 @@ void exchange_send(struct exchange *exchange);
 void exchange_fail(
 	struct exchange *exchange, const struct err *err, enum jsonrpc_executed executed);
 
-/* The client is gone, or half gone. May free the exchange. */
+/* The client is gone. Frees the exchange. */
 void exchange_client_closed(struct exchange *exchange);
-void exchange_client_half(struct exchange *exchange);
-/* The connection takes bytes again. */
-void exchange_writable(struct exchange *exchange);
 
 /* The worker of its route is dead: send it again, or say what is known. May free it. */
 void exchange_worker_died(struct exchange *exchange, struct route *route);
@@ -131,11 +139,13 @@ void answer_headers_add(struct answer_headers *headers, const char *name, struct
 /* For a page of an allowed origin; nothing when origin is empty. */
 void answer_headers_cors(struct answer_headers *headers, struct span origin);
 
-/* --- between exchange.c, stream.c and retry.c ----------------------------------------------- */
+/* --- between exchange.c, retry.c and the transports ----------------------------------------- */
 
 /* Count and log how it ended. */
 void exchange_tell(struct exchange *exchange, const struct outcome *outcome);
-/* The HTTP answer has been given or cannot be. */
+/* Tell, and free it. */
+void exchange_finish(struct exchange *exchange, const struct outcome *outcome);
+/* The answer has been given or cannot be. */
 void exchange_free(struct exchange *exchange);
 /* The worker has no more to do with it. */
 void exchange_leave(struct exchange *exchange);
@@ -144,17 +154,17 @@ struct outcome exchange_outcome(const struct exchange *exchange, const char *wor
 struct exchange *exchange_find(struct gateway *gateway, const struct route *route, uint32_t stream);
 /* Head and body are not needed any more. */
 void exchange_release(struct exchange *exchange);
+/* So many bytes of its stream have gone on: the worker may send as many more. */
+void exchange_took(struct exchange *exchange, size_t n);
+/* Tell the worker that nobody wants the answer any more. */
+void exchange_tell_closed(const struct exchange *exchange);
+/* What its envelope says; the id is set whatever happens. */
+int exchange_read_body(struct exchange *exchange, struct err *err);
+void exchange_take_trace(struct exchange *exchange, struct span traceparent);
 
-/* 0 or as http_conn_begin. */
-int stream_begin(struct exchange *exchange, unsigned status, struct span session);
-/* 0; -ERR_CLOSED: the exchange is gone. */
-int stream_write(struct exchange *exchange, struct span bytes);
-/* All has been said: the answer ends, and the exchange is freed, when the queue is out. */
-void stream_end(struct exchange *exchange, const struct outcome *outcome);
-/* End it without a word; the client may come back for what it missed. */
-void stream_cut(struct exchange *exchange);
-/* It is no event stream any more. */
-void stream_stop(struct exchange *exchange);
+/* stream.c: answers of Streamable HTTP. */
+extern const struct answer_ops streamable_answers;
+extern const struct conn_ops streamable_conn;
 
 /* Handlers of the links with session workers (closed: see route.c). */
 void exchange_on_head(struct link *link, const struct message *msg, void *arg);

@@ -34,6 +34,7 @@
 /* Dead workers remembered. */
 #define DEAD_MAX 64u
 
+struct channel;
 struct exchange;
 struct metrics;
 struct route;
@@ -86,6 +87,8 @@ struct gateway {
 	struct exchange *streams;                   /* event streams, the longest quiet first */
 	struct exchange *spare;                     /* for reuse */
 	unsigned n_exchanges, n_streams, n_spare;
+	struct channel *channels;     /* connections that carry a whole session each */
+	unsigned n_channel_exchanges; /* of n_exchanges */
 	struct event *keepalive;
 	uint64_t seed, counter; /* of request ids */
 	/* health */

@@ -1,4 +1,5 @@
 /* gatehouse-gateway: see gateway.h. */
+#include "channel.h"
 #include "clock.h"
 #include "edge.h"
 #include "log.h"
@@ -252,7 +253,7 @@ static void on_drain(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	for (struct door *door = gateway->doors; door; door = door->next)
 		connections += http_server_connections(door->server);
-	if (connections == 0 || clock_ms() >= gateway->drain_until_ms)
+	if ((connections == 0 && !gateway->channels) || clock_ms() >= gateway->drain_until_ms)
 		process_exit(gateway->process, EXIT_SUCCESS, NULL);
 	else
 		event_add(gateway->drain, &tv);
@@ -278,6 +279,7 @@ static void stop(struct process *process, uint32_t deadline_ms)
 		http_server_drain(door->server);
 	}
 	exchanges_end_streams(gateway);
+	channels_drain(gateway);
 	on_drain(-1, 0, gateway);
 }
 
@@ -323,7 +325,7 @@ static int before_jail(struct process *process, struct span config, struct err *
 	log_set_format((enum log_format)gateway->config->log_format);
 	log_set_batching(true);
 	size_pool(gateway);
-	return 0;
+	return transports_prepare(err);
 }
 
 static int after_jail(struct process *process, struct err *err)
@@ -347,6 +349,7 @@ static void cleanup(struct process *process)
 		gateway->doors = door->next;
 		door_free(door);
 	}
+	channels_free(gateway);
 	routes_free(gateway);
 	exchanges_free(gateway);
 	link_free(gateway->sessions);

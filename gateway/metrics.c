@@ -1,4 +1,5 @@
 #include "metrics.h"
+#include "channel.h"
 #include "exchange.h"
 #include "gateway.h"
 #include "log.h"
@@ -299,11 +300,29 @@ static void write_by_reason(const struct ledger *ledger, struct buf *out)
 				status, (unsigned long long)ledger->responses[status]);
 }
 
+/* active: a request is being answered. */
+static unsigned write_channels(
+	const struct gateway *gateway, const struct client_transport *transport, struct buf *out)
+{
+	const struct channel *channel;
+	unsigned count[2] = {0, 0};
+
+	for (channel = gateway->channels; channel; channel = channel->next)
+		if (channel->ops->transport == transport && channel->conn)
+			count[channel_is_busy(channel)]++;
+	buf_printf(out, "gatehouse_connections{transport=\"%s\",state=\"active\"} %u\n",
+		transport->name, count[1]);
+	buf_printf(out, "gatehouse_connections{transport=\"%s\",state=\"idle\"} %u\n",
+		transport->name, count[0]);
+	return count[0] + count[1];
+}
+
 static void write_connections(
 	const struct ledger *ledger, const struct gateway *gateway, struct buf *out)
 {
 	struct http_server_stats sum = {0};
-	unsigned total = 0;
+	unsigned total = 0, exchanges = gateway->n_exchanges - gateway->n_channel_exchanges;
+	const struct client_transport *transport;
 
 	for (const struct door *door = gateway->doors; door; door = door->next)
 		total += http_server_connections(door->server);
@@ -313,12 +332,15 @@ static void write_connections(
 		sum.bytes_out += ledger->doors[i].bytes_out;
 		sum.accept_pauses += ledger->doors[i].accept_pauses;
 	}
+	for (unsigned i = 0; (transport = transport_at(i)); i++)
+		if (transport != &transport_streamable)
+			total -= write_channels(gateway, transport, out);
 	buf_printf(out, "gatehouse_connections{transport=\"http\",state=\"streaming\"} %u\n",
 		gateway->n_streams);
 	buf_printf(out, "gatehouse_connections{transport=\"http\",state=\"active\"} %u\n",
-		gateway->n_exchanges - gateway->n_streams);
+		exchanges - gateway->n_streams);
 	buf_printf(out, "gatehouse_connections{transport=\"http\",state=\"idle\"} %u\n",
-		total > gateway->n_exchanges ? total - gateway->n_exchanges : 0);
+		total > exchanges ? total - exchanges : 0);
 	buf_printf(out,
 		"gatehouse_connections_total %llu\n"
 		"gatehouse_accept_pauses_total %llu\n"

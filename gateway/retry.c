@@ -28,15 +28,14 @@ void exchange_worker_died(struct exchange *exchange, struct route *route)
 	exchange_leave(exchange);
 	if (exchange->streaming && exchange_is_endless(exchange)) {
 		/* the client comes back, with Last-Event-ID where there is one */
-		stream_cut(exchange);
+		exchange->answers->cut(exchange);
 	} else if (exchange->streaming && !exchange->between_events) {
 		/* half an event cannot be taken back: the client must see that the stream broke */
-		http_conn_abort(exchange->conn);
+		exchange->answers->broken(exchange);
 	} else if (may_retry(exchange)) {
 		exchange->retried = true;
 		exchange->forwarded = exchange->safe = false;
-		exchange->owed = 0;
-		exchange->stale = exchange->queue.len;
+		exchange->answers->again(exchange);
 		route_resume(route, exchange);
 	} else {
 		tell(exchange);

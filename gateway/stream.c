@@ -1,5 +1,5 @@
 /*
- * Answers that are event streams. The worker may send as much as it has credit for; credit is given
+ * Answers of Streamable HTTP: one HTTP response each, whole or an event stream. The worker may send as much as it has credit for; credit is given
  * back as the connection takes the bytes, so that a slow client holds up its own stream and costs
  * no more than a window.
  */
@@ -8,13 +8,14 @@
 #include "gateway.h"
 #include "payloads.h"
 #include "route.h"
+#include "sse.h"
 
 #include <utlist.h>
 
-/* Credit is given in such pieces. */
-#define CREDIT_MIN (LIMIT_STREAM_WINDOW / 4)
 /* Handed to the connection at once; its own bound is a small multiple (edge.c). */
 #define PIECE_MAX LIMIT_FRAME_PAYLOAD
+/* What an event makes of its data at most: each line end begins another "data: ". */
+#define EVENT_GROWTH 7u
 
 static void touch(struct exchange *exchange)
 {
@@ -33,7 +34,7 @@ static void keep_alive_soon(struct gateway *gateway, uint64_t ms)
 		event_add(gateway->keepalive, &tv);
 }
 
-int stream_begin(struct exchange *exchange, unsigned status, struct span session)
+static int stream_begin(struct exchange *exchange, unsigned status, struct span session)
 {
 	struct gateway *gateway = exchange->gateway;
 	struct answer_headers headers = {.n = 0};
@@ -55,7 +56,7 @@ int stream_begin(struct exchange *exchange, unsigned status, struct span session
 	return 0;
 }
 
-void stream_stop(struct exchange *exchange)
+static void stream_stop(struct exchange *exchange)
 {
 	struct gateway *gateway = exchange->gateway;
 
@@ -66,21 +67,15 @@ void stream_stop(struct exchange *exchange)
 	DL_DELETE2(gateway->streams, exchange, quiet_prev, quiet_next);
 }
 
-/* --- bytes ---------------------------------------------------------------------------------- */
+/* --- bytes --------------------------------------------------------------------------------- */
 
 static void took(struct exchange *exchange, size_t n)
 {
-	struct msg_credit credit;
 	size_t stale = n < exchange->stale ? n : exchange->stale;
 
 	exchange->bytes_out += n;
 	exchange->stale -= stale;
-	exchange->owed += n - stale;
-	if (exchange->owed < CREDIT_MIN || !exchange->stream)
-		return;
-	credit = (struct msg_credit){.bytes = exchange->owed};
-	if (link_post(exchange->route->link, MSG_CREDIT, exchange->stream, &credit) == 0)
-		exchange->owed = 0;
+	exchange_took(exchange, n - stale);
 }
 
 /* As much as the connection takes. Returns what is left; everything counts as taken by a broken
@@ -104,7 +99,8 @@ static bool ends_event(struct span bytes)
 	       (bytes.p[bytes.len - 2] == '\n' || bytes.p[bytes.len - 2] == '\r');
 }
 
-int stream_write(struct exchange *exchange, struct span bytes)
+/* 0; -ERR_CLOSED: the exchange is gone. */
+static int stream_write(struct exchange *exchange, struct span bytes)
 {
 	if (!bytes.len)
 		return 0;
@@ -120,7 +116,7 @@ int stream_write(struct exchange *exchange, struct span bytes)
 	return -ERR_CLOSED;
 }
 
-void exchange_writable(struct exchange *exchange)
+static void stream_writable(struct exchange *exchange)
 {
 	struct buf *queue = &exchange->queue;
 	struct span left;
@@ -140,9 +136,10 @@ void exchange_writable(struct exchange *exchange)
 	}
 }
 
-/* --- the end -------------------------------------------------------------------------------- */
+/* --- the end ------------------------------------------------------------------------------- */
 
-void stream_end(struct exchange *exchange, const struct outcome *outcome)
+/* The exchange is freed when the queue is out. */
+static void stream_end(struct exchange *exchange, const struct outcome *outcome)
 {
 	exchange_tell(exchange, outcome);
 	exchange_leave(exchange);
@@ -158,12 +155,12 @@ static void end_by_us(struct exchange *exchange, const char *word)
 {
 	const struct outcome outcome = exchange_outcome(exchange, word, 200);
 
-	if (exchange->stream)
-		link_post(exchange->route->link, MSG_EXCHANGE_CLOSED, exchange->stream, NULL);
+	exchange_tell_closed(exchange);
 	stream_end(exchange, &outcome);
 }
 
-void stream_cut(struct exchange *exchange)
+/* Without a word: the client may come back for what it missed. */
+static void stream_cut(struct exchange *exchange)
 {
 	end_by_us(exchange, "failed");
 }
@@ -197,3 +194,136 @@ void exchanges_keep_alive(struct gateway *gateway)
 	if (gateway->streams)
 		keep_alive_soon(gateway, gateway->streams->wrote_ms + pause - now);
 }
+
+/* --- answers ------------------------------------------------------------------------------- */
+
+static const char *const content_types[] = {"", "application/json", "text/event-stream"};
+
+/* 0; -ERR_CLOSED: the connection broke, and the exchange is gone. */
+static int respond(
+	struct exchange *exchange, const struct answer *answer, const struct outcome *outcome)
+{
+	struct answer_headers headers = {.n = 0};
+	unsigned content = answer->content <= EXCHANGE_SSE ? answer->content : EXCHANGE_NO_CONTENT;
+	int r;
+
+	answer_headers_add(&headers, "Content-Type", span_str(content_types[content]));
+	answer_headers_add(&headers, "Mcp-Session-Id", answer->session);
+	answer_headers_add(
+		&headers, "X-Request-Id", span_of(exchange->request_id, REQUEST_ID_MAX - 1));
+	answer_headers_timing(&headers, exchange, outcome->upstream_us);
+	answer_headers_cors(&headers, exchange->facts.origin);
+	exchange->bytes_out = answer->body.len;
+	payloads_answer(exchange->payloads, answer->body);
+	r = http_conn_respond(
+		exchange->conn, outcome->status, headers.list, headers.n, answer->body);
+	/* what remains for a client whose answer cannot be given is to see its connection break */
+	if (r < 0 && r != -ERR_CLOSED && http_conn_respond_error(exchange->conn, r, NULL) < 0) {
+		http_conn_abort(exchange->conn);
+		return -ERR_CLOSED;
+	}
+	return 0;
+}
+
+/* A whole answer where an event stream was begun: its only event, or its last. */
+static void give_on_stream(
+	struct exchange *exchange, struct span json, const struct outcome *outcome)
+{
+	struct outcome said = *outcome;
+	struct buf event;
+	int r = 0;
+
+	said.status = 200;
+	buf_init(&event, EVENT_GROWTH * json.len + 64);
+	if (json.len && exchange->verb == EXCHANGE_POST)
+		r = sse_write_event(&event, SPAN_NONE, SPAN_LIT("message"), json);
+	exchange->queue.max += event.len;
+	if (r < 0)
+		http_conn_abort(exchange->conn);
+	else if (stream_write(exchange, buf_span(&event)) == 0)
+		stream_end(exchange, &said);
+	buf_free(&event);
+}
+
+static void give(
+	struct exchange *exchange, const struct answer *answer, const struct outcome *outcome)
+{
+	if (exchange->streaming)
+		give_on_stream(exchange, answer->body, outcome);
+	else if (respond(exchange, answer, outcome) == 0)
+		exchange_finish(exchange, outcome);
+}
+
+static void write_bytes(struct exchange *exchange, struct span bytes)
+{
+	stream_write(exchange, bytes);
+}
+
+/* What is queued came from a worker that is dead: nobody is owed credit for it. */
+static void again(struct exchange *exchange)
+{
+	exchange->owed = 0;
+	exchange->stale = exchange->queue.len;
+}
+
+static void broken(struct exchange *exchange)
+{
+	http_conn_abort(exchange->conn);
+}
+
+static const char *remote(const struct exchange *exchange)
+{
+	return exchange->remote[0] ? exchange->remote : http_conn_remote(exchange->conn);
+}
+
+static const char *transport(const struct exchange *exchange)
+{
+	(void)exchange;
+	return transport_streamable.name;
+}
+
+const struct answer_ops streamable_answers = {
+	.give = give,
+	.begin = stream_begin,
+	.write = write_bytes,
+	.end = stream_end,
+	.again = again,
+	.cut = stream_cut,
+	.broken = broken,
+	.stop = stream_stop,
+	.remote = remote,
+	.transport = transport,
+};
+
+/* --- the connection ------------------------------------------------------------------------ */
+
+static void on_writable(struct conn_user *user)
+{
+	stream_writable((struct exchange *)user);
+}
+
+/*
+ * The client has closed its side for writing. Nobody who still wants an answer does that, but for a
+ * person with a simple tool; so: a modern request is cancelled by it (closing is cancelling); on a
+ * legacy event stream a comment finds out whether somebody still listens; else the answer is
+ * awaited.
+ */
+static void on_gone(struct conn_user *user, enum http_gone gone)
+{
+	struct exchange *exchange = (struct exchange *)user;
+
+	if (gone != HTTP_GONE_HALF)
+		return;
+	if (exchange->era == MCP_MODERN && exchange->verb == EXCHANGE_POST && !exchange->ended)
+		http_conn_close(exchange->conn);
+	else if (exchange->streaming && exchange->between_events && exchange->queue.len == 0)
+		http_conn_write(exchange->conn, SPAN_LIT(":\n\n"));
+}
+
+static void on_closed(struct conn_user *user)
+{
+	exchange_client_closed((struct exchange *)user);
+}
+
+const struct conn_ops streamable_conn = {
+	.writable = on_writable, .gone = on_gone, .closed = on_closed};

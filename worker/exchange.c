@@ -127,7 +127,7 @@ static void go_without(struct exchange *exchange)
 		return;
 	}
 	forget_queue(exchange);
-	exchange->ending = true;
+	exchange->ending = exchange->cut = true;
 	stuck(exchange);
 }
 
@@ -279,6 +279,7 @@ static void send_end(struct exchange *exchange)
 		.client = span_str(client->client_name),
 		.queue_us = outcome->queue_us,
 		.worker_us = outcome->worker_us,
+		.cut = exchange->cut,
 	};
 
 	if (exchange->gateway && link_post(exchange->gateway, MSG_EXCHANGE_END, exchange->number,
@@ -419,6 +420,7 @@ static void become_stream(struct exchange *exchange)
 void exchange_park(struct exchange *exchange)
 {
 	if (exchange->ending || exchange->batch || exchange->era == MCP_MODERN ||
+		(exchange->accept & EXCHANGE_TO_THE_END) ||
 		exchange->worker->session.version < MCP_2025_11_25)
 		return;
 	/* its first event is what the client comes back with */

@@ -15,6 +15,7 @@
 #define EXCHANGE_ACCEPTS_JSON 1u
 #define EXCHANGE_ACCEPTS_SSE 2u
 #define EXCHANGE_PREFERS_SSE 4u
+#define EXCHANGE_TO_THE_END 8u /* the stream must not end before the answer */
 
 /* A traceparent header of version 00 (W3C Trace Context); a longer one is not passed on. */
 #define LIMIT_TRACEPARENT 55u
@@ -55,6 +56,7 @@ struct exchange {
 	size_t queue_sent;     /* of which these have been sent */
 	bool head_due;         /* the head of the event stream waits for room on the link */
 	bool ending;           /* the end follows the queue */
+	bool cut;              /* the queue was too long, and is gone */
 	enum exchange_content content; /* of a plain answer that waits for room on the link */
 	unsigned status;               /* of a plain answer */
 	struct span mcp_params; /* Mcp-Param-… headers; while its message is being routed */

@@ -6,7 +6,7 @@ import { CHECKS as files } from './files.mjs';
 import { CHECKS as fixture } from './fixture.mjs';
 import { CHECKS as modern } from './modern.mjs';
 import { runSuite } from './suite.mjs';
-import { directRemote, directStdio, makeArea, nodeHttp, nodeRemote, nodeStdio } from './target.mjs';
+import { directRemote, directStdio, makeArea, nodeHttp, nodeRemote, nodeStdio, nodeWebSocket } from './target.mjs';
 
 const CHECKS = [...everything, ...files, ...fixture];
 
@@ -24,6 +24,7 @@ export const through = build => [
 	['node http, sse server', () => nodeRemote(build, 'sse'), 'direct sse'],
 	['node http, ws server', () => nodeRemote(build, 'ws'), 'direct ws'],
 	['node stdio', area => nodeStdio(build, area), 'direct stdio'],
+	['node websocket', area => nodeWebSocket(build, area), 'direct stdio'],
 ];
 
 /* Gives [{ name, ok, line }]; a target that does not start is one failed result. */

@@ -231,6 +231,19 @@ export async function nodeHttp(build, area) {
 	};
 }
 
+/* The same, reached over WebSocket. */
+export async function nodeWebSocket(build, area) {
+	const node = await startNode(build, stdioCommands(area));
+	const where = { url: node.url.replace(/^http/, 'ws'), type: 'ws' };
+	return {
+		label: 'node websocket',
+		servers: ['everything', 'files', 'fixture'],
+		open: (server, options) => openAt(where, server, options, `${BEHIND[server]}__`),
+		stop: node.stop,
+		said: node.said,
+	};
+}
+
 /* server-everything over http, sse or ws behind a node, which is told the url alone. */
 export async function nodeRemote(build, type) {
 	const { where, program } = await startEverything(type);

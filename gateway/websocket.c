@@ -1,0 +1,343 @@
+/*
+ * WebSocket (RFC 6455): GET /mcp with Upgrade, subprotocol mcp. Each text message is one JSON-RPC
+ * message, in both directions; a connection is a session of the legacy era (channel.h).
+ */
+#include "access_log.h"
+#include "channel.h"
+#include "edge.h"
+#include "log.h"
+#include "metrics.h"
+#include "ws.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SUBPROTOCOL "mcp"
+/* RFC 6455 §1.3 */
+#define KEY_SUFFIX "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+/* Base64 of 16 bytes, and of a SHA-1. */
+#define KEY_LEN 24u
+#define ACCEPT_LEN 28u
+/* With more bytes than these waiting for the client, nothing more is read from it. */
+#define PAUSE_MIN (4u * LIMIT_FRAME_PAYLOAD)
+#define REFUSAL_MAX (8u * 1024)
+
+struct websocket {
+	struct channel channel;
+	struct ws *ws;
+	bool awaits_pong;
+	bool paused;
+	bool over;       /* the end of the connection waits only for what is unsent */
+	size_t seen_len; /* of a message that was coming at the last tick */
+};
+
+/* --- the handshake ------------------------------------------------------------------------- */
+
+static bool takes(const struct http1_head *head)
+{
+	return span_is(head->path, MCP_PATH) && span_is(head->method, "GET") && head->upgrade &&
+	       http1_header_has_token(head, "Upgrade", "websocket");
+}
+
+static bool is_key(struct span key)
+{
+	unsigned char bytes[KEY_LEN];
+
+	return key.len == KEY_LEN && key.p[KEY_LEN - 1] == '=' && key.p[KEY_LEN - 2] == '=' &&
+	       key.p[KEY_LEN - 3] != '=' &&
+	       EVP_DecodeBlock(bytes, (const unsigned char *)key.p, KEY_LEN) > 0;
+}
+
+static int check_handshake(const struct http1_head *head, struct err *err)
+{
+	struct span version = http1_header_get(head, "Sec-WebSocket-Version");
+
+	if (!span_is(version, "13") || http1_header_count(head, "Sec-WebSocket-Version") != 1)
+		return err_set(err, ERR_UPGRADE_REQUIRED,
+			"Sec-WebSocket-Version must be 13: no other is spoken here");
+	if (http1_header_count(head, "Sec-WebSocket-Key") != 1 ||
+		!is_key(http1_header_get(head, "Sec-WebSocket-Key")) || head->minor == 0)
+		return err_set(err, ERR_BAD_HTTP,
+			"the WebSocket handshake needs HTTP/1.1 and one Sec-WebSocket-Key of 16 "
+			"bytes");
+	if (http1_header_count(head, "Sec-WebSocket-Protocol") > 0 &&
+		!http1_header_has_token(head, "Sec-WebSocket-Protocol", SUBPROTOCOL))
+		return err_set(err, ERR_BAD_HTTP,
+			"Sec-WebSocket-Protocol must contain " SUBPROTOCOL);
+	return 0;
+}
+
+static int check(const struct door *door, const struct http1_head *head, const struct facts *facts,
+	struct err *err)
+{
+	int r = admission_check(&door->admission, head->host, facts, err);
+
+	if (r == 0 && door->gateway->draining)
+		r = err_set(err, ERR_DRAINING, "this gateway is being stopped: connect again");
+	return r ? r : check_handshake(head, err);
+}
+
+/* RFC 6455 §4.2.2 */
+static struct span write_accept(struct span key, char accept[ACCEPT_LEN + 1])
+{
+	unsigned char sha[SHA_DIGEST_LENGTH];
+	char text[KEY_LEN + sizeof(KEY_SUFFIX)];
+	int n = snprintf(text, sizeof(text), "%.*s" KEY_SUFFIX, SPAN_ARG(key));
+
+	SHA1((const unsigned char *)text, (size_t)n, sha);
+	EVP_EncodeBlock((unsigned char *)accept, sha, sizeof(sha));
+	return span_of(accept, ACCEPT_LEN);
+}
+
+/* The example of RFC 6455 §1.3. libcrypto reads files when it is first used, and has SHA-1 or not. */
+static int prepare(struct err *err)
+{
+	char accept[ACCEPT_LEN + 1];
+
+	if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) ||
+		!span_is(write_accept(SPAN_LIT("dGhlIHNhbXBsZSBub25jZQ=="), accept),
+			"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))
+		return err_set(err, ERR_SYSTEM, "libcrypto does not compute SHA-1");
+	return 0;
+}
+
+static int switch_protocol(struct http_conn *conn, const struct http1_head *head)
+{
+	struct answer_headers headers = {.n = 0};
+	char accept[ACCEPT_LEN + 1];
+
+	answer_headers_add(&headers, "Upgrade", SPAN_LIT("websocket"));
+	answer_headers_add(&headers, "Sec-WebSocket-Accept",
+		write_accept(http1_header_get(head, "Sec-WebSocket-Key"), accept));
+	if (http1_header_count(head, "Sec-WebSocket-Protocol") > 0)
+		answer_headers_add(&headers, "Sec-WebSocket-Protocol", SPAN_LIT(SUBPROTOCOL));
+	return http_conn_switch(conn, headers.list, headers.n);
+}
+
+/* --- frames -------------------------------------------------------------------------------- */
+
+/* Everything that can leave does; a Close that has left ends the connection. */
+static void pump(struct websocket *websocket)
+{
+	struct http_conn *conn = websocket->channel.conn;
+	size_t waiting;
+
+	if (websocket->over || !conn)
+		return;
+	ws_flush(websocket->ws);
+	if (ws_ended(websocket->ws)) {
+		websocket->over = true;
+		http_conn_end(conn);
+		return;
+	}
+	waiting = ws_queued(websocket->ws);
+	if (websocket->paused ? waiting < PAUSE_MIN / 2 : waiting > PAUSE_MIN) {
+		websocket->paused = !websocket->paused;
+		http_conn_pause(conn, websocket->paused);
+	}
+}
+
+static size_t put(void *arg, struct span bytes)
+{
+	struct websocket *websocket = arg;
+	struct span piece =
+		span_of(bytes.p, bytes.len < LIMIT_FRAME_PAYLOAD ? bytes.len : LIMIT_FRAME_PAYLOAD);
+
+	return http_conn_write(websocket->channel.conn, piece) == 0 ? piece.len : 0;
+}
+
+static void tell_refused(struct channel *channel, struct span id, const struct err *err)
+{
+	struct buf out;
+
+	buf_init(&out, REFUSAL_MAX);
+	jsonrpc_write_err(&out, id, err, JSONRPC_EXECUTED_NO);
+	channel_deliver(channel, buf_span(&out));
+	buf_free(&out);
+}
+
+static void on_message(void *arg, struct span text)
+{
+	struct websocket *websocket = arg;
+	struct channel *channel = &websocket->channel;
+	struct channel_refusal refusal;
+	char request_id[REQUEST_ID_MAX];
+	struct err err = {0};
+
+	if (channel->state >= CHANNEL_ENDING || channel_message(channel, text, &refusal, &err) == 0)
+		return;
+	metrics_refused(channel->gateway->metrics, err.code);
+	request_id_make(channel->gateway, request_id);
+	access_log_refused(channel->gateway, channel->conn, NULL, request_id, err.code,
+		err_text(&err));
+	if (refusal.is_answered)
+		tell_refused(channel, refusal.id, &err);
+}
+
+static const struct ws_ops frame_ops = {.message = on_message, .put = put};
+
+/* --- the channel --------------------------------------------------------------------------- */
+
+static struct websocket *of_channel(const struct channel *channel)
+{
+	return (struct websocket *)channel;
+}
+
+static int send_message(struct channel *channel, struct span json)
+{
+	int r = ws_send(of_channel(channel)->ws, json);
+
+	pump(of_channel(channel));
+	return r;
+}
+
+static size_t queued(const struct channel *channel)
+{
+	return ws_queued(of_channel(channel)->ws);
+}
+
+/* Is a message coming of which nothing came since the last tick? */
+static bool is_stuck(struct websocket *websocket)
+{
+	size_t len;
+	bool coming = ws_in_message(websocket->ws, &len);
+	bool stuck = coming && !websocket->paused && len + 1 == websocket->seen_len;
+
+	websocket->seen_len = coming ? len + 1 : 0;
+	return stuck;
+}
+
+static void tick(struct channel *channel, bool quiet)
+{
+	struct websocket *websocket = of_channel(channel);
+
+	ws_pardon(websocket->ws);
+	if (is_stuck(websocket)) {
+		channel_end(channel, CHANNEL_MISUSED, "a message that began was not completed");
+	} else if (websocket->awaits_pong && !websocket->paused) {
+		channel_end(channel, CHANNEL_FAILED, "no pong came");
+	} else if (quiet && ws_queued(websocket->ws) == 0) {
+		websocket->awaits_pong = ws_ping(websocket->ws) == 0;
+		pump(websocket);
+	}
+}
+
+/* An orderly end comes after what waits; with a client that misbehaves that would be never. */
+static void end(struct channel *channel, enum channel_end why, const char *text)
+{
+	struct websocket *websocket = of_channel(channel);
+
+	if (why == CHANNEL_DONE || why == CHANNEL_AWAY)
+		ws_finish(websocket->ws, (enum ws_code)why, text);
+	else
+		ws_close(websocket->ws, (enum ws_code)why, text);
+	pump(websocket);
+}
+
+static void websocket_free(struct channel *channel)
+{
+	channel_fini(channel);
+	ws_free(of_channel(channel)->ws);
+	free(channel);
+}
+
+static const struct channel_ops channel_ops = {
+	.transport = &transport_websocket,
+	.send = send_message,
+	.queued = queued,
+	.tick = tick,
+	.end = end,
+	.free = websocket_free,
+};
+
+/* --- the connection ------------------------------------------------------------------------ */
+
+static void on_input(struct conn_user *user, struct span bytes)
+{
+	struct websocket *websocket = (struct websocket *)user;
+
+	websocket->awaits_pong = false;
+	if (ws_read(websocket->ws, bytes) == -ERR_CLOSED &&
+		websocket->channel.state < CHANNEL_ENDING) {
+		log_debug("channel.closing", "", KV_STR("transport", transport_websocket.name),
+			KV_STR("remote", websocket->channel.remote),
+			KV_INT("code", ws_code(websocket->ws)));
+		websocket->channel.state = CHANNEL_ENDING;
+	}
+	pump(websocket);
+}
+
+static void on_writable(struct conn_user *user)
+{
+	pump((struct websocket *)user);
+	channel_took((struct channel *)user);
+}
+
+static void on_gone(struct conn_user *user, enum http_gone gone)
+{
+	struct channel *channel = (struct channel *)user;
+
+	if (gone == HTTP_GONE_STALLED)
+		channel_end(channel, CHANNEL_TOO_SLOW, "messages are not read");
+	else if (gone == HTTP_GONE_HALF)
+		http_conn_close(channel->conn);
+}
+
+static void on_closed(struct conn_user *user)
+{
+	channel_closed((struct channel *)user);
+}
+
+static const struct conn_ops conn_ops = {
+	.writable = on_writable, .gone = on_gone, .input = on_input, .closed = on_closed};
+
+/* --- the request --------------------------------------------------------------------------- */
+
+static struct websocket *websocket_new(struct door *door, struct http_conn *conn)
+{
+	struct gateway *gateway = door->gateway;
+	size_t message_max = edge_limits(gateway->config, door->index).body;
+	struct websocket *websocket = calloc(1, sizeof(*websocket));
+
+	if (!websocket)
+		return NULL;
+	websocket->ws = ws_new(message_max, CHANNEL_QUEUE_MAX, &frame_ops, websocket);
+	if (!websocket->ws || channel_init(&websocket->channel, gateway, conn, &channel_ops,
+				      &conn_ops) < 0) {
+		websocket_free(&websocket->channel);
+		return NULL;
+	}
+	return websocket;
+}
+
+static void on_request(struct door *door, struct http_conn *conn,
+	const struct http_request *request, const struct facts *facts)
+{
+	struct websocket *websocket = websocket_new(door, conn);
+	struct err err = {0};
+
+	(void)facts;
+	if (websocket && door->gateway->trust.count)
+		access_log_remote(
+			door->gateway, conn, request->head, websocket->channel.remote);
+	if (websocket && switch_protocol(conn, request->head) == 0)
+		return;
+	if (websocket) {
+		http_conn_set_data(conn, NULL);
+		websocket_free(&websocket->channel);
+	}
+	err_set(&err, ERR_NO_MEMORY, "the gateway is out of memory");
+	edge_refuse(door, conn, request->head, &err, SPAN_NONE, NULL);
+}
+
+const struct client_transport transport_websocket = {
+	.name = "websocket",
+	.prepare = prepare,
+	.takes = takes,
+	.check = check,
+	.allow = "GET",
+	.request = on_request,
+};
