@@ -12,7 +12,7 @@
 /* Before the event stream is asked for again, when it did not last longer than this. */
 #define LISTEN_AGAIN_MS 500u
 
-/* --- time ---------------------------------------------------------------------------------- */
+/* --- time ----------------------------------------------------------------------------------- */
 
 static void set_timer(struct channel *channel)
 {
@@ -47,7 +47,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		set_timer(channel);
 }
 
-/* --- life ---------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 int channel_init(struct channel *channel, struct gateway *gateway, struct http_conn *conn,
 	const struct channel_ops *ops, const struct conn_ops *user_ops)
@@ -215,7 +215,7 @@ void channel_closed(struct channel *channel)
 	end_session(channel);
 }
 
-/* --- what the client says ------------------------------------------------------------------ */
+/* --- what the client says ------------------------------------------------------------------- */
 
 static int may_say(const struct channel *channel, const struct exchange *exchange, struct err *err)
 {
@@ -316,7 +316,7 @@ int channel_message(struct channel *channel, struct span message, struct channel
 	return r;
 }
 
-/* --- what it is told ----------------------------------------------------------------------- */
+/* --- what it is told ------------------------------------------------------------------------ */
 
 void channel_deliver(struct channel *channel, struct span json)
 {

@@ -118,7 +118,7 @@ bool channel_is_busy(const struct channel *channel);
 void channels_drain(struct gateway *gateway);
 void channels_free(struct gateway *gateway);
 
-/* --- between channel.c and channel_answers.c ----------------------------------------------- */
+/* --- between channel.c and channel_answers.c ------------------------------------------------ */
 
 extern const struct answer_ops channel_answers;
 

@@ -31,7 +31,7 @@ struct http_limits edge_limits(const struct config *config, uint32_t index)
 	return limits;
 }
 
-/* --- refusing ------------------------------------------------------------------------------ */
+/* --- refusing ------------------------------------------------------------------------------- */
 
 void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err, struct span id, const char *allow)
@@ -88,7 +88,7 @@ static bool is_preflight(
 	       admission_check(&door->admission, head->host, facts, NULL) == 0;
 }
 
-/* --- the connections' callbacks ------------------------------------------------------------ */
+/* --- the connections' callbacks ------------------------------------------------------------- */
 
 static void no_transport(struct door *door, struct http_conn *conn, const struct http1_head *head)
 {

@@ -153,7 +153,7 @@ void exchange_release(struct exchange *exchange)
 		http_conn_release_request(exchange->conn);
 }
 
-/* --- what the client says ------------------------------------------------------------------ */
+/* --- what the client says ------------------------------------------------------------------- */
 
 /* What is not in the form of version 00, nor begins with it, is as good as none. */
 void exchange_take_trace(struct exchange *exchange, struct span traceparent)
@@ -199,7 +199,7 @@ int exchange_read_body(struct exchange *exchange, struct err *err)
 	return 0;
 }
 
-/* --- credit -------------------------------------------------------------------------------- */
+/* --- credit --------------------------------------------------------------------------------- */
 
 void exchange_took(struct exchange *exchange, size_t n)
 {
@@ -213,7 +213,7 @@ void exchange_took(struct exchange *exchange, size_t n)
 		exchange->owed = 0;
 }
 
-/* --- towards the worker -------------------------------------------------------------------- */
+/* --- towards the worker --------------------------------------------------------------------- */
 
 static struct exchange **bucket(struct gateway *gateway, const struct route *route, uint32_t stream)
 {
@@ -332,7 +332,7 @@ void exchange_tell_closed(const struct exchange *exchange)
 		link_post(exchange->route->link, MSG_EXCHANGE_CLOSED, exchange->stream, NULL);
 }
 
-/* --- answers ------------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------------------------- */
 
 void answer_headers_add(struct answer_headers *headers, const char *name, struct span value)
 {
@@ -411,7 +411,7 @@ void exchange_fail(struct exchange *exchange, const struct err *err, enum jsonrp
 	buf_free(&body);
 }
 
-/* --- what the worker says ------------------------------------------------------------------ */
+/* --- what the worker says ------------------------------------------------------------------- */
 
 static struct exchange *find(struct link *link, const struct message *msg, void *arg)
 {
@@ -528,7 +528,7 @@ void exchange_on_end(struct link *link, const struct message *msg, void *arg)
 	exchange->answers->end(exchange, &outcome);
 }
 
-/* --- the client goes away ------------------------------------------------------------------ */
+/* --- the client goes away ------------------------------------------------------------------- */
 
 void exchange_client_closed(struct exchange *exchange)
 {

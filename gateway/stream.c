@@ -67,7 +67,7 @@ static void stream_stop(struct exchange *exchange)
 	DL_DELETE2(gateway->streams, exchange, quiet_prev, quiet_next);
 }
 
-/* --- bytes --------------------------------------------------------------------------------- */
+/* --- bytes ---------------------------------------------------------------------------------- */
 
 static void took(struct exchange *exchange, size_t n)
 {
@@ -136,7 +136,7 @@ static void stream_writable(struct exchange *exchange)
 	}
 }
 
-/* --- the end ------------------------------------------------------------------------------- */
+/* --- the end -------------------------------------------------------------------------------- */
 
 /* The exchange is freed when the queue is out. */
 static void stream_end(struct exchange *exchange, const struct outcome *outcome)
@@ -195,7 +195,7 @@ void exchanges_keep_alive(struct gateway *gateway)
 		keep_alive_soon(gateway, gateway->streams->wrote_ms + pause - now);
 }
 
-/* --- answers ------------------------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------------------------- */
 
 static const char *const content_types[] = {"", "application/json", "text/event-stream"};
 
@@ -295,7 +295,7 @@ const struct answer_ops streamable_answers = {
 	.transport = transport,
 };
 
-/* --- the connection ------------------------------------------------------------------------ */
+/* --- the connection ------------------------------------------------------------------------- */
 
 static void on_writable(struct conn_user *user)
 {

@@ -34,7 +34,7 @@ struct websocket {
 	size_t seen_len; /* of a message that was coming at the last tick */
 };
 
-/* --- the handshake ------------------------------------------------------------------------- */
+/* --- the handshake -------------------------------------------------------------------------- */
 
 static bool takes(const struct http1_head *head)
 {
@@ -117,7 +117,7 @@ static int switch_protocol(struct http_conn *conn, const struct http1_head *head
 	return http_conn_switch(conn, headers.list, headers.n);
 }
 
-/* --- frames -------------------------------------------------------------------------------- */
+/* --- frames --------------------------------------------------------------------------------- */
 
 /* Everything that can leave does; a Close that has left ends the connection. */
 static void pump(struct websocket *websocket)
@@ -179,7 +179,7 @@ static void on_message(void *arg, struct span text)
 
 static const struct ws_ops frame_ops = {.message = on_message, .put = put};
 
-/* --- the channel --------------------------------------------------------------------------- */
+/* --- the channel ---------------------------------------------------------------------------- */
 
 static struct websocket *of_channel(const struct channel *channel)
 {
@@ -253,7 +253,7 @@ static const struct channel_ops channel_ops = {
 	.free = websocket_free,
 };
 
-/* --- the connection ------------------------------------------------------------------------ */
+/* --- the connection ------------------------------------------------------------------------- */
 
 static void on_input(struct conn_user *user, struct span bytes)
 {
@@ -294,7 +294,7 @@ static void on_closed(struct conn_user *user)
 static const struct conn_ops conn_ops = {
 	.writable = on_writable, .gone = on_gone, .input = on_input, .closed = on_closed};
 
-/* --- the request --------------------------------------------------------------------------- */
+/* --- the request ---------------------------------------------------------------------------- */
 
 static struct websocket *websocket_new(struct door *door, struct http_conn *conn)
 {

@@ -43,7 +43,7 @@ struct ws {
 	enum ws_code code;
 };
 
-/* --- wslay's callbacks --------------------------------------------------------------------- */
+/* --- wslay's callbacks ---------------------------------------------------------------------- */
 
 static ssize_t on_recv(uint8_t *data, size_t len, int flags, void *arg)
 {
@@ -66,7 +66,7 @@ static ssize_t on_send(const uint8_t *data, size_t len, int flags, void *arg)
 	return buf_append(ws->into, data, len) < 0 ? -1 : (ssize_t)len;
 }
 
-/* --- life ---------------------------------------------------------------------------------- */
+/* --- life ----------------------------------------------------------------------------------- */
 
 struct ws *ws_new(size_t message_max, size_t queue_max, const struct ws_ops *ops, void *arg)
 {
@@ -109,7 +109,7 @@ void ws_free(struct ws *ws)
 		destroy(ws);
 }
 
-/* --- out ----------------------------------------------------------------------------------- */
+/* --- out ------------------------------------------------------------------------------------ */
 
 /* One frame, whole or not at all. */
 static int queue_frame(struct ws *ws, struct buf *out, uint8_t opcode, bool fin, struct span payload)
@@ -276,7 +276,7 @@ enum ws_code ws_code(const struct ws *ws)
 	return ws->code;
 }
 
-/* --- in ------------------------------------------------------------------------------------ */
+/* --- in ------------------------------------------------------------------------------------- */
 
 static void refuse(struct ws *ws, enum ws_code code, const char *reason)
 {
