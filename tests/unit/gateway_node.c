@@ -202,6 +202,13 @@ void seen_end(struct seen *seen)
 	link_post(seen->worker->link, MSG_EXCHANGE_END, seen->stream, &end);
 }
 
+void seen_cut(struct seen *seen)
+{
+	const struct msg_exchange_end end = {.method = SPAN_LIT("tools/call"), .cut = 1};
+
+	link_post(seen->worker->link, MSG_EXCHANGE_END, seen->stream, &end);
+}
+
 void seen_forwarded(struct seen *seen, bool safe)
 {
 	const struct msg_exchange_forwarded forwarded = {.safe = safe};
@@ -593,9 +600,8 @@ void client_close(struct client *client)
 	client->fd = -1;
 }
 
-void client_say(struct client *client, const char *text)
+void client_send(struct client *client, const char *text, size_t len)
 {
-	size_t len = strlen(text);
 	uint64_t end = clock_ms() + PATIENCE_MS;
 
 	while (len > 0 && clock_ms() < end) {
@@ -608,6 +614,11 @@ void client_say(struct client *client, const char *text)
 		else
 			text += n, len -= (size_t)n;
 	}
+}
+
+void client_say(struct client *client, const char *text)
+{
+	client_send(client, text, strlen(text));
 }
 
 void client_post(struct client *client, const char *headers, const char *body)

@@ -96,6 +96,8 @@ void seen_answer_session(struct seen *seen, unsigned status, const char *json);
 void seen_begin(struct seen *seen);
 void seen_data(struct seen *seen, const char *data, size_t len);
 void seen_end(struct seen *seen);
+/* The same, because the client was too slow. */
+void seen_cut(struct seen *seen);
 void seen_forwarded(struct seen *seen, bool safe);
 void node_drop_sessions(struct node *node);
 /* QUERY by an admin process; the reply is in node->reply, zero-terminated. */
@@ -112,6 +114,7 @@ struct client {
 void client_open(struct client *client, struct node *node);
 void client_close(struct client *client);
 void client_say(struct client *client, const char *text);
+void client_send(struct client *client, const char *data, size_t len);
 /* A POST to /mcp with the headers of an SDK client; headers: more lines, each with CRLF, or "". */
 void client_post(struct client *client, const char *headers, const char *body);
 /* A turn of the loop, then what has come. */
