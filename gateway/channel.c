@@ -33,8 +33,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (channel->state >= CHANNEL_ENDING)
+	if (channel->state >= CHANNEL_ENDING) {
+		channel_closed(channel);
 		return;
+	}
 	if (channel->events_due_ms && channel->events_due_ms <= now) {
 		channel->events_due_ms = 0;
 		channel_listen(channel);
@@ -185,6 +187,17 @@ void channel_end(struct channel *channel, enum channel_end why, const char *text
 	channel->ops->end(channel, why, text);
 }
 
+/* Not here: exchanges that are being answered at the moment would be freed. */
+void channel_leave(struct channel *channel)
+{
+	const struct timeval now = {0, 0};
+
+	http_conn_set_data(channel->conn, NULL);
+	channel->conn = NULL;
+	channel->state = CHANNEL_ENDING;
+	event_add(channel->timer, &now);
+}
+
 /* The session is of no use to anybody: nothing leads back to it. */
 static void end_session(struct channel *channel)
 {
@@ -262,7 +275,8 @@ static int keep_body(struct channel *channel, struct exchange *exchange, struct 
 	exchange->own_body = malloc(message.len + 1);
 	if (!exchange->own_body)
 		return -ERR_NO_MEMORY;
-	memcpy(exchange->own_body, message.p, message.len);
+	if (message.len)
+		memcpy(exchange->own_body, message.p, message.len);
 	exchange->own_body[message.len] = '\0';
 	exchange->body = span_of(exchange->own_body, message.len);
 	exchange->bytes_in = message.len;

@@ -106,9 +106,13 @@ void channel_deliver(struct channel *channel, struct span json);
 /* Say goodbye, once; the channel is freed only later. */
 void channel_end(struct channel *channel, enum channel_end why, const char *text);
 
-/* To be called by the transport: the connection took bytes; it is closed (frees the channel, now or
- * when its session has ended). */
+/*
+ * To be called by the transport: the connection took bytes; all has been said, and it closes by
+ * itself; it is closed. The last two free the channel when its session has ended, not before the
+ * first of them returns.
+ */
 void channel_took(struct channel *channel);
+void channel_leave(struct channel *channel);
 void channel_closed(struct channel *channel);
 
 /* Requests that have no answer yet. */

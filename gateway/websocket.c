@@ -5,7 +5,6 @@
 #include "access_log.h"
 #include "channel.h"
 #include "edge.h"
-#include "log.h"
 #include "metrics.h"
 #include "ws.h"
 
@@ -30,7 +29,6 @@ struct websocket {
 	struct ws *ws;
 	bool awaits_pong;
 	bool paused;
-	bool over;       /* the end of the connection waits only for what is unsent */
 	size_t seen_len; /* of a message that was coming at the last tick */
 };
 
@@ -125,12 +123,12 @@ static void pump(struct websocket *websocket)
 	struct http_conn *conn = websocket->channel.conn;
 	size_t waiting;
 
-	if (websocket->over || !conn)
+	if (!conn)
 		return;
 	ws_flush(websocket->ws);
 	if (ws_ended(websocket->ws)) {
-		websocket->over = true;
 		http_conn_end(conn);
+		channel_leave(&websocket->channel);
 		return;
 	}
 	waiting = ws_queued(websocket->ws);
@@ -260,13 +258,10 @@ static void on_input(struct conn_user *user, struct span bytes)
 	struct websocket *websocket = (struct websocket *)user;
 
 	websocket->awaits_pong = false;
-	if (ws_read(websocket->ws, bytes) == -ERR_CLOSED &&
-		websocket->channel.state < CHANNEL_ENDING) {
-		log_debug("channel.closing", "", KV_STR("transport", transport_websocket.name),
-			KV_STR("remote", websocket->channel.remote),
-			KV_INT("code", ws_code(websocket->ws)));
-		websocket->channel.state = CHANNEL_ENDING;
-	}
+	/* the Close that answers, or says what was wrong, is queued already */
+	if (ws_read(websocket->ws, bytes) == -ERR_CLOSED)
+		channel_end(&websocket->channel, (enum channel_end)ws_code(websocket->ws),
+			"by the client's doing");
 	pump(websocket);
 }
 

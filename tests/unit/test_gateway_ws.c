@@ -54,9 +54,14 @@ static void start(const char *yaml)
 	open_ws();
 }
 
+/* What ends sessions is answered, so that the gateway need not wait for it. */
 static void finish(void)
 {
 	client_close(&client);
+	node.automatic = true;
+	for (unsigned i = 0; i < node.n_seen; i++)
+		if (node.seen[i].verb == 3 && node.seen[i].worker->link)
+			seen_answer(&node.seen[i], 204, "");
 	node_end(&node);
 }
 

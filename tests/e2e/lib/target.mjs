@@ -211,6 +211,7 @@ async function startNode(build, servers) {
 	}
 	return {
 		url: `${url}/mcp`,
+		adminSocket: join(dir, 'admin.sock'),
 		said: program.said,
 		stop: async () => {
 			await program.stop();
@@ -237,6 +238,8 @@ export async function nodeWebSocket(build, area) {
 	const where = { url: node.url.replace(/^http/, 'ws'), type: 'ws' };
 	return {
 		label: 'node websocket',
+		wsUrl: where.url,
+		adminSocket: node.adminSocket,
 		servers: ['everything', 'files', 'fixture'],
 		open: (server, options) => openAt(where, server, options, `${BEHIND[server]}__`),
 		stop: node.stop,
