@@ -7,8 +7,11 @@
  *   edge.h        a request, and which way it goes
  *   checks.h      Host, Origin, Accept, …
  *   route.h       session → its worker, by the session manager
- *   exchange.h    one request on its way and its answer
- *   stream.c      answers that are event streams
+ *   exchange.h    one message on its way and its answer
+ *   transport.h   the ways in which clients come:
+ *   streamable.c    Streamable HTTP, requests; stream.c: answers
+ *   channel.h       one connection for all messages of a session
+ *   websocket.c     WebSocket; ws.h: its framing
  *   retry.c       what happens when a worker dies
  *   probe.h       session workers that hang
  *   health.h      /livez /healthz /readyz

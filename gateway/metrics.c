@@ -235,7 +235,8 @@ void metrics_exchange(struct metrics *metrics, const struct exchange *exchange,
 	put(request.outcome, sizeof(request.outcome), span_str(outcome->word));
 	put(request.server, sizeof(request.server), outcome->server);
 	count_request(metrics, &request);
-	count_response(metrics, outcome->status);
+	if (exchange->conn)
+		count_response(metrics, outcome->status);
 	if (exchange->kind != JSONRPC_REQUEST || exchange_is_endless(exchange))
 		return;
 	operations_observe(metrics->operations, exchange->method,
@@ -244,11 +245,16 @@ void metrics_exchange(struct metrics *metrics, const struct exchange *exchange,
 	time_stages(metrics, exchange, outcome, took_us);
 }
 
-void metrics_refused(struct metrics *metrics, int code)
+void metrics_message_refused(struct metrics *metrics, int code)
 {
 	unsigned n = (unsigned)(code < 0 ? -code : code);
 
 	metrics->ledger->refused[n < ERR_MAX ? n : ERR_INTERNAL]++;
+}
+
+void metrics_refused(struct metrics *metrics, int code)
+{
+	metrics_message_refused(metrics, code);
 	count_response(metrics, (unsigned)err_http_status(code));
 }
 

@@ -33,6 +33,8 @@ void metrics_exchange(struct metrics *metrics, const struct exchange *exchange,
 	const struct outcome *outcome, uint64_t took_us);
 /* code: why, as in errors.def. */
 void metrics_refused(struct metrics *metrics, int code);
+/* The same for a message that was no HTTP request. */
+void metrics_message_refused(struct metrics *metrics, int code);
 /* Where the connections of the listener of that index are counted. */
 struct http_server_stats *metrics_door(struct metrics *metrics, uint32_t index);
 

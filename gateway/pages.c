@@ -44,7 +44,7 @@ static unsigned page_front(const struct door *door, const struct place *place, s
 			SPAN_ARG(place->host));
 	buf_printf(out,
 		"Gatehouse " GATEHOUSE_VERSION ", a gateway for the Model Context Protocol.\n"
-		"Point an MCP client at %s (Streamable HTTP), or look around with curl:\n\n"
+		"Point an MCP client at %s (Streamable HTTP or WebSocket), or look around with curl:\n\n"
 		"  curl %s -H 'Content-Type: application/json' \\\n"
 		"    -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}'\n\n"
 		"Health: /livez /healthz /readyz\n",

@@ -167,7 +167,7 @@ static void on_message(void *arg, struct span text)
 
 	if (channel->state >= CHANNEL_ENDING || channel_message(channel, text, &refusal, &err) == 0)
 		return;
-	metrics_refused(channel->gateway->metrics, err.code);
+	metrics_message_refused(channel->gateway->metrics, err.code);
 	request_id_make(channel->gateway, request_id);
 	access_log_refused(channel->gateway, channel->conn, NULL, request_id, err.code,
 		err_text(&err));

@@ -234,6 +234,23 @@ START_TEST(test_park)
 }
 END_TEST
 
+/* A client that cannot come back keeps its stream. */
+START_TEST(test_park_never)
+{
+	struct subject *subject = scene_session(&scene, "2025-11-25", "{}");
+	struct answer *posted =
+		exchange(subject, CALL("5"), (struct options){.accept = 1 | 2 | 8});
+	struct call *call = call_wait(&scene);
+
+	WAIT_FOR(&scene, posted->head && posted->data.len);
+	ck_assert_int_eq(link_post(call->server->link, MSG_CALL_PARKED, call->stream, NULL), 0);
+	scene_settle(&scene, 100);
+	ck_assert(!posted->done);
+	call_result(call, "{\"n\":5}");
+	answer_has(posted, 200, RESULT("5", "{\"n\":5}"));
+}
+END_TEST
+
 /* --- another worker takes over -------------------------------------------------------------- */
 
 START_TEST(test_restore)
@@ -647,6 +664,7 @@ static Suite *suite(void)
 	tcase_add_test(t, test_resume_post);
 	tcase_add_test(t, test_answer_waits_in_log);
 	tcase_add_test(t, test_park);
+	tcase_add_test(t, test_park_never);
 	tcase_add_test(t, test_restore);
 	tcase_add_test(t, test_restored_session);
 	tcase_add_test(t, test_subscriptions);
