@@ -2,9 +2,9 @@
  * A channel: one connection of a client on which all messages of a session travel, both ways, for
  * as long as it is open (WebSocket, HTTP+SSE of 2024-11-05). It begins without a session;
  * `initialize` opens one; when the connection closes, the session ends. Towards the session worker
- * it is nothing new: each message of the client is an exchange of its own (POST), and one more (GET)
- * brings what belongs to no request. When a worker dies, its successor is asked for both, and the
- * connection stays.
+ * it is nothing new: each message of the client is an exchange of its own (POST), and one more
+ * (GET) brings what belongs to no request. When a worker dies, its successor is asked for both, and
+ * the connection stays.
  *
  * Only the legacy era: in 2026-07-28 there are no sessions, and its messages are single requests.
  */

@@ -1,7 +1,7 @@
 /*
- * Answers of Streamable HTTP: one HTTP response each, whole or an event stream. The worker may send as much as it has credit for; credit is given
- * back as the connection takes the bytes, so that a slow client holds up its own stream and costs
- * no more than a window.
+ * Answers of Streamable HTTP: one HTTP response each, whole or an event stream. For the latter the
+ * worker may send as much as it has credit for; credit is given back as the connection takes the
+ * bytes, so that a slow client holds up its own stream and costs no more than a window.
  */
 #include "clock.h"
 #include "exchange.h"

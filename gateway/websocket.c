@@ -90,7 +90,7 @@ static struct span write_accept(struct span key, char accept[ACCEPT_LEN + 1])
 	return span_of(accept, ACCEPT_LEN);
 }
 
-/* The example of RFC 6455 §1.3. libcrypto reads files when it is first used, and has SHA-1 or not. */
+/* The example of RFC 6455 §1.3. When it is first used, libcrypto makes system calls. */
 static int prepare(struct err *err)
 {
 	char accept[ACCEPT_LEN + 1];

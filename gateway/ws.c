@@ -12,7 +12,7 @@
 #define CONTROL_PAYLOAD_MAX 125u
 /* Control frames that wait: pongs, at most as many as pings are taken, a ping, a Close. */
 #define CONTROL_BYTES ((WS_CONTROL_MAX + 8) * (CONTROL_PAYLOAD_MAX + 2))
-/* Sent bytes at the front of a queue are cut off when they are at least this many and half of it. */
+/* Sent bytes at the front of a queue are cut off when they are this many and half of it. */
 #define COMPACT_MIN 65536u
 
 struct out {
@@ -112,7 +112,8 @@ void ws_free(struct ws *ws)
 /* --- out ------------------------------------------------------------------------------------ */
 
 /* One frame, whole or not at all. */
-static int queue_frame(struct ws *ws, struct buf *out, uint8_t opcode, bool fin, struct span payload)
+static int queue_frame(
+	struct ws *ws, struct buf *out, uint8_t opcode, bool fin, struct span payload)
 {
 	struct wslay_frame_iocb frame = {.fin = fin,
 		.opcode = opcode,
@@ -200,7 +201,7 @@ void ws_close(struct ws *ws, enum ws_code code, const char *reason)
 	close_now(ws, code, span_str(reason));
 }
 
-/* Length of the frame that begins here: header of an unmasked frame, RFC 6455 §5.2, and payload. */
+/* Length of the frame that begins here, header and payload; not masked (RFC 6455 §5.2). */
 static size_t frame_len(const char *p)
 {
 	const unsigned char *at = (const unsigned char *)p;

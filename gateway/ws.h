@@ -5,7 +5,7 @@
  *
  * What a peer does wrong ends the connection with a Close frame of the fitting code:
  *   1002  a frame that is not masked, reserved bits, a fragment out of place, a bad control frame
- *   1003  a binary message       1007  text that is not UTF-8       1009  a message beyond the limit
+ *   1003  a binary message     1007  text that is not UTF-8     1009  a message beyond the limit
  *   1008  more control frames or fragments than any honest peer sends
  */
 #ifndef GATEHOUSE_WS_H
@@ -78,7 +78,7 @@ void ws_flush(struct ws *ws);
 size_t ws_queued(const struct ws *ws);
 /* Our Close has been taken by put: nothing else will be. */
 bool ws_ended(const struct ws *ws);
-/* Why it ended: the code of the first Close, of either side; WS_ABNORMAL as long as there is none. */
+/* Why it ended: the code of the first Close, of either side; WS_ABNORMAL: there is none. */
 enum ws_code ws_code(const struct ws *ws);
 /* A message has begun and is not whole; *ret_len: bytes of it so far. */
 bool ws_in_message(const struct ws *ws, size_t *ret_len);

@@ -505,13 +505,14 @@ END_TEST
 
 START_TEST(test_worker_dies)
 {
+	static const char half[] = "id: e-5\ndata: " NOTE "\n\nid: e-6\nda";
 	struct seen *events, *again;
 	struct worker *worker;
 
 	start("");
 	events = initialize();
 	worker = events->worker;
-	seen_data(events, "id: e-5\ndata: " NOTE "\n\nid: e-6\nda", strlen("id: e-5\ndata: " NOTE "\n\nid: e-6\nda"));
+	seen_data(events, half, strlen(half));
 	expect(NOTE);
 	say(CALL);
 	next_seen();

@@ -874,7 +874,8 @@ START_TEST(test_drain_finds_request)
 }
 END_TEST
 
-/* Bytes that came with the request are given, too; pausing holds them; the end waits for what is unsent. */
+/* Bytes that came with the request are given, too; pausing holds them; the end waits for what is
+ * unsent. */
 START_TEST(test_switch)
 {
 	struct client c;

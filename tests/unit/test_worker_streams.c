@@ -463,6 +463,32 @@ START_TEST(test_slow_client)
 }
 END_TEST
 
+/* What may not be left out is kept up to a bound; then the stream ends, and says that it is cut. */
+START_TEST(test_slow_client_cut)
+{
+	enum { SIZE = 14u << 20 };
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *slow = exchange(subject, CALL("1"), (struct options){.keep_credit = true});
+	struct call *call = call_wait(&scene);
+	char *note = malloc(SIZE + 1);
+
+	memset(note, 'x', SIZE);
+	note[SIZE] = '\0';
+	memcpy(note, "{\"uri\":\"", 8);
+	memcpy(note + SIZE - 2, "\"}", 2);
+	for (int i = 0; i < 8; i++) {
+		ck_assert(!slow->done);
+		call_note(call, "notifications/resources/updated", note);
+		WAIT_FOR(&scene, link_queued(call->server->link) == 0);
+	}
+	WAIT_FOR(&scene, slow->done);
+	ck_assert(slow->cut);
+	ck_assert_uint_le(slow->data.len, LIMIT_STREAM_WINDOW);
+	call_result(call, "{}");
+	free(note);
+}
+END_TEST
+
 /* --- questions to the client ---------------------------------------------------------------- */
 
 #define SAMPLE "{\"messages\":[],\"maxTokens\":1e2}"
@@ -671,6 +697,7 @@ static Suite *suite(void)
 	tcase_add_test(t, test_odd_subscriptions);
 	tcase_add_test(t, test_list_changed);
 	tcase_add_test(t, test_slow_client);
+	tcase_add_test(t, test_slow_client_cut);
 	tcase_add_test(t, test_ask_on_call);
 	tcase_add_test(t, test_ask_on_get);
 	tcase_add_loop_test(t, test_ask_unable, 0, sizeof(unable) / sizeof(*unable));

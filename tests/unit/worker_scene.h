@@ -54,7 +54,7 @@ struct answer {
 	struct subject *subject;
 	struct link *gateway;
 	uint32_t stream;
-	bool head, done, forwarded;
+	bool head, done, forwarded, cut;
 	unsigned forwards;
 	unsigned status, content, code, executed;
 	bool keep_credit; /* the client reads nothing */

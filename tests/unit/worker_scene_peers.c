@@ -49,6 +49,7 @@ static void on_end(struct link *link, const struct message *msg, void *arg)
 	answer->done = true;
 	answer->code = (unsigned)end->code;
 	answer->executed = (unsigned)end->executed;
+	answer->cut = end->cut != 0;
 }
 
 static void on_answer(struct link *link, const struct message *msg, void *arg)
