@@ -13,7 +13,7 @@ enum capability_when { ALWAYS, WITH_TASKS };
 /*
  * What Gatehouse routes, one row each: shown if any server has the capability at path. Rows of one
  * group stand together; member "" opens the group with an empty object. listChanged is Gatehouse's
- * own doing, so it needs no server.
+ * own doing, so it needs no server. Tasks of the modern era, an extension, are not routed.
  */
 static const struct capability {
 	enum catalogue_era first, last;
@@ -36,9 +36,6 @@ static const struct capability {
 		{"tasks", "cancel"}},
 	{CATALOGUE_LEGACY, CATALOGUE_LEGACY, WITH_TASKS, "tasks", "requests",
 		"{\"tools\":{\"call\":{}}}", {"tasks", "requests", "tools"}},
-	{CATALOGUE_MODERN, CATALOGUE_MODERN, WITH_TASKS, "extensions",
-		"io.modelcontextprotocol/tasks", "{}",
-		{"extensions", "io.modelcontextprotocol/tasks"}},
 };
 
 static bool has(struct span object, const char *const path[4])

@@ -8,6 +8,11 @@
 
 /* An answer that is ready within this time goes out as plain JSON. */
 #define PLAIN_ANSWER_MS 200u
+/*
+ * In the modern era an answer's HTTP status says what is wrong with the request, so that there is
+ * no stream before something is to be said on it, for so long.
+ */
+#define MODERN_ANSWER_MS 10000u
 /* A gateway's link that has no room is tried again after this. */
 #define STUCK_MS 5u
 /* Bytes that may wait for a slow client: notifications beyond this are dropped. */
@@ -17,6 +22,11 @@
 #define QUEUE_MAX (96u * 1024 * 1024)
 /* Answers of a batch that are held for one array. */
 #define HELD_MAX (60u * 1024 * 1024)
+
+static uint64_t plain_ms(const struct exchange *exchange)
+{
+	return exchange->era == MCP_MODERN ? MODERN_ANSWER_MS : PLAIN_ANSWER_MS;
+}
 
 struct exchange *exchange_new(
 	struct worker *worker, struct link *gateway, const struct message *msg)
@@ -43,7 +53,7 @@ struct exchange *exchange_new(
 	buf_init(&exchange->queue, QUEUE_MAX);
 	DL_APPEND(worker->exchanges, exchange);
 	if (exchange->verb == EXCHANGE_POST)
-		worker_tick_in(worker, PLAIN_ANSWER_MS);
+		worker_tick_in(worker, plain_ms(exchange));
 	return exchange;
 }
 
@@ -505,10 +515,10 @@ static void tick_waiting(struct exchange *exchange, uint64_t now_ms)
 	if (!may_stream(exchange) || exchange->whole || exchange->unanswered == 0 ||
 		exchange->overflow)
 		return;
-	if (age >= PLAIN_ANSWER_MS)
+	if (age >= plain_ms(exchange))
 		become_stream(exchange);
 	else
-		worker_tick_in(exchange->worker, PLAIN_ANSWER_MS - age);
+		worker_tick_in(exchange->worker, plain_ms(exchange) - age);
 }
 
 void exchange_tick(struct worker *worker, uint64_t now_ms)

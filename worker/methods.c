@@ -1,5 +1,6 @@
 #include "methods.h"
 #include "initialize.h"
+#include "listens.h"
 #include "lists.h"
 #include "modern.h"
 #include "own_lists.h"
@@ -237,7 +238,7 @@ static bool find_listed(struct worker *worker, struct span uri, struct catalogue
 	       own_lists_match(worker, uri, ret) || catalogue_match(catalogue, uri, ret, 1) > 0;
 }
 
-static bool find_uri(struct worker *worker, struct span uri, uint32_t *ret_server)
+bool method_find_resource(struct worker *worker, struct span uri, uint32_t *ret_server)
 {
 	struct catalogue_item item;
 	struct catalogue_server server;
@@ -272,7 +273,7 @@ static void call_uri(struct request *request, struct span token, struct span par
 		 !session_mark_fits(
 			 &request->worker->session.subscriptions, buf_span(&uri)))
 		request_refuse(request, ERR_TOO_MANY, "this session has too many subscriptions");
-	else if (find_uri(request->worker, buf_span(&uri), &server))
+	else if (method_find_resource(request->worker, buf_span(&uri), &server))
 		call_server(request, server, SPAN_NONE, params);
 	else
 		request_refuse(request,
@@ -375,6 +376,7 @@ static method_fn *const methods[MCP_METHOD_MAX] = {
 	[MCP_TASKS_CANCEL] = on_task,
 	[MCP_TASKS_UPDATE] = on_task,
 	[MCP_TASKS_LIST] = tasks_list,
+	[MCP_SUBSCRIPTIONS_LISTEN] = listen_request,
 };
 
 method_fn *method_find(enum mcp_method method)

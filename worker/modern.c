@@ -144,3 +144,12 @@ unsigned modern_status(int code)
 		return 200;
 	}
 }
+
+unsigned modern_status_of_rpc(int64_t code)
+{
+	if (code == err_rpc_code(ERR_METHOD_NOT_FOUND))
+		return modern_status(ERR_METHOD_NOT_FOUND);
+	if (code == err_rpc_code(ERR_MISSING_CAPABILITY))
+		return modern_status(ERR_MISSING_CAPABILITY);
+	return 200;
+}

@@ -23,5 +23,7 @@ int modern_check_headers(
 	struct span schema, struct span arguments, struct span headers, struct err *err);
 /* HTTP status for an error answered to a modern request. */
 unsigned modern_status(int code);
+/* The same for the JSON-RPC code of an error that a server answered. */
+unsigned modern_status_of_rpc(int64_t code);
 
 #endif

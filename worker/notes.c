@@ -1,4 +1,5 @@
 #include "notes.h"
+#include "listens.h"
 #include "lists.h"
 #include "own_lists.h"
 #include "worker.h"
@@ -86,6 +87,13 @@ void notes_of_server(
 {
 	enum mcp_method which = mcp_method_find(method);
 
+	if (worker->session.era == MCP_MODERN) {
+		if (which == MCP_RESOURCE_UPDATED)
+			listens_updated(worker, params);
+		else
+			listens_changed(worker, which);
+		return;
+	}
 	if (which != MCP_METHOD_NONE)
 		own_lists_outdated(server, which);
 	if ((which == MCP_MESSAGE && too_quiet(worker->session.log_level, params)) ||
@@ -94,22 +102,36 @@ void notes_of_server(
 	tell_client(worker, method, params, which == MCP_MESSAGE);
 }
 
+/* What a server offers to this client alone may have changed with it. */
+static void outdate_own_lists(struct worker *worker, enum mcp_method note)
+{
+	struct server *server;
+
+	for (server = worker->servers; server; server = server->hh.next)
+		own_lists_outdated(server, note);
+}
+
 void notes_catalogue_changed(struct worker *worker, const struct catalogue *before)
 {
 	static const struct {
 		enum catalogue_kind kind;
-		struct span method;
+		enum mcp_method note;
 	} changes[] = {
-		{CATALOGUE_TOOL, {"notifications/tools/list_changed", 32}},
-		{CATALOGUE_PROMPT, {"notifications/prompts/list_changed", 34}},
-		{CATALOGUE_RESOURCE, {"notifications/resources/list_changed", 36}},
+		{CATALOGUE_TOOL, MCP_TOOLS_CHANGED},
+		{CATALOGUE_PROMPT, MCP_PROMPTS_CHANGED},
+		{CATALOGUE_RESOURCE, MCP_RESOURCES_CHANGED},
 	};
 
-	if (!before || !worker->session.initialized)
-		return;
-	for (size_t i = 0; i < sizeof(changes) / sizeof(*changes); i++)
-		if (list_differs(before, worker->catalogue, changes[i].kind) ||
-			(changes[i].kind == CATALOGUE_RESOURCE &&
-				list_differs(before, worker->catalogue, CATALOGUE_TEMPLATE)))
-			tell_client(worker, changes[i].method, SPAN_NONE, false);
+	for (size_t i = 0; before && i < sizeof(changes) / sizeof(*changes); i++) {
+		enum mcp_method note = changes[i].note;
+
+		if (!list_differs(before, worker->catalogue, changes[i].kind) &&
+			(changes[i].kind != CATALOGUE_RESOURCE ||
+				!list_differs(before, worker->catalogue, CATALOGUE_TEMPLATE)))
+			continue;
+		outdate_own_lists(worker, note);
+		listens_changed(worker, note);
+		if (worker->session.initialized)
+			tell_client(worker, mcp_method_info(note)->name, SPAN_NONE, false);
+	}
 }

@@ -1,4 +1,5 @@
 #include "request.h"
+#include "listens.h"
 #include "modern.h"
 #include "tasks.h"
 #include "worker.h"
@@ -75,6 +76,7 @@ void request_free(struct request *request)
 	server_forget(request);
 	DL_DELETE(request->worker->requests, request);
 	request->worker->n_requests--;
+	listen_free(request);
 	free(request->memory);
 	free(request->params);
 	task_list_free(request->tasks);
@@ -156,6 +158,8 @@ void request_error(struct request *request, struct span error)
 
 	jsonrpc_error_get(error, &code, &message, &data);
 	note_outcome(request, (int)code);
+	if (request->exchange && request->era == MCP_MODERN)
+		request->exchange->status = modern_status_of_rpc(code);
 	answer_with(request, ",\"error\":", error);
 }
 
@@ -338,6 +342,8 @@ void request_tick(struct worker *worker, uint64_t now_ms)
 	{
 		uint64_t until = request->deadline_ms + DEADLINE_SLACK_MS;
 
+		if (request->listen)
+			continue;
 		if (now_ms >= until) {
 			give_up(request, ERR_TIMEOUT, "no answer within the time allowed",
 				SPAN_LIT("\"timeout\""));

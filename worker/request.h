@@ -12,6 +12,7 @@
 #include "exchange.h"
 #include "jsonrpc.h"
 
+struct listen;
 struct server;
 struct request;
 struct task_list;
@@ -35,6 +36,7 @@ struct request {
 	struct worker *worker;
 	struct exchange *exchange; /* NULL: the connection is gone */
 	struct stream *stream;     /* where its messages go once the exchange streams */
+	struct listen *listen;     /* it lasts until its client closes it (listens.h); or NULL */
 	char *memory;              /* holds id, token, name */
 	struct span id;            /* raw */
 	struct span token;         /* the client's progress token, raw; empty: none */

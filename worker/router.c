@@ -23,6 +23,10 @@ static bool is_known(const struct request *request)
 
 	if (!method_find(request->method))
 		return false;
+	/* an extension there, which is not offered */
+	if (request->era == MCP_MODERN &&
+		mcp_method_info(request->method)->route == MCP_ROUTE_TASK)
+		return false;
 	/* `initialize` comes before a revision is agreed on */
 	return version == MCP_VERSION_NONE || mcp_method_in(request->method, version);
 }

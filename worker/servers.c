@@ -140,7 +140,9 @@ static void attach(struct server *server)
 	const struct session *session = &server->worker->session;
 	const struct msg_attach fields = {
 		.session = span_str(session->id),
-		.version = span_str(mcp_version_name(session->version)),
+		.version = span_str(mcp_version_name(
+			session->era == MCP_MODERN ? MCP_FIRST_MODERN : session->version)),
+		.principal = span_str(session->principal),
 		.log_level =
 			span_str(session->log_level ? mcp_log_level_name(session->log_level) : ""),
 	};

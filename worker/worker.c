@@ -2,6 +2,7 @@
 #include "worker.h"
 #include "clock.h"
 #include "initialize.h"
+#include "listens.h"
 #include "log.h"
 #include "notes.h"
 #include "router.h"
@@ -244,6 +245,7 @@ static void stop(struct process *process, uint32_t deadline_ms)
 	(void)deadline_ms;
 	/* what still runs gets its answer; clients that only listen come back to the next node */
 	streams_end_gets(&worker->streams);
+	listens_end(worker);
 	worker_tick_in(worker, 0);
 }
 

@@ -13,6 +13,7 @@
  *   methods.h     method → what is done
  *   initialize.h  the beginning of a session
  *   modern.h      the sessionless era
+ *   listens.h     its streams of subscriptions
  *   servers.h     links with the servers' upstream workers
  *   notes.h       notifications of servers
  *   asks.h        requests of servers to the client

@@ -10,11 +10,14 @@ Paths: /mcp answers JSON; /sse answers event streams; words after further slashe
     poll      the response stream ends before the answer, which is read on by GET with Last-Event-ID
     break     as poll, but the connection just dies
     modern    refuses initialize as a 2026-07-28 server      stale=N  a lost session is told by status N
+    fresh     speaks 2026-07-28 alone, and says -32020 to headers that differ from the body; tools zoned {region},
+              who, hang (until the client closes), changed (a note on subscriptions/listen)
 Tools: echo {text}, who (session and headers), forget (the server forgets all sessions), slow {ms}, note (a log note on
 the response's stream), push (a note on the GET stream), drop (the connection dies), ask (asks roots/list first),
 count (how often count was executed so far), status {n, body} (HTTP status n).
 """
 import asyncio
+import base64
 import itertools
 import json
 import ssl
@@ -22,8 +25,9 @@ import sys
 
 sessions = {}
 numbers = itertools.count(1)
-counts = {'count': 0, 'deleted': 0, 'connections': 0, 'gets': 0}
+counts = {'closed': 0, 'count': 0, 'deleted': 0, 'connections': 0, 'gets': 0}
 parked = {}
+listeners = {}
 
 
 class Session:
@@ -38,6 +42,12 @@ def reply(id, result):
 
 def text(value):
     return {'content': [{'type': 'text', 'text': value if isinstance(value, str) else json.dumps(value)}]}
+
+
+def plain(header):
+    if header and header.startswith('=?base64?'):
+        return base64.b64decode(header[9:-2]).decode()
+    return header
 
 
 def event(message, id=None):
@@ -141,6 +151,9 @@ class Connection:
             self.send(308, headers=['Location: http://example.org/mcp'])
             return
         message = json.loads(self.body)
+        if 'fresh' in self.words:
+            await self.modern(message)
+            return
         if message.get('method') == 'initialize':
             self.initialize(message)
             return
@@ -169,6 +182,56 @@ class Connection:
         self.finish(message, {'protocolVersion': message['params']['protocolVersion'],
                               'capabilities': {'tools': {'listChanged': True}, 'logging': {}},
                               'serverInfo': {'name': 'scripted-http', 'version': '1'}}, headers)
+
+    def mirrors(self, message):
+        params = message.get('params', {})
+        region = params.get('arguments', {}).get('region')
+        return (self.headers.get('mcp-protocol-version') == '2026-07-28' and
+                params.get('_meta', {}).get('io.modelcontextprotocol/protocolVersion') == '2026-07-28' and
+                self.headers.get('mcp-method') == message['method'] and
+                self.headers.get('mcp-name') == params.get('name') and
+                plain(self.headers.get('mcp-param-region')) == region and
+                'mcp-session-id' not in self.headers)
+
+    async def modern(self, message):
+        method, params = message['method'], message.get('params', {})
+        if not self.mirrors(message):
+            code = -32022 if method == 'initialize' else -32020
+            self.send(400, json.dumps({'jsonrpc': '2.0', 'id': message['id'], 'error': {
+                'code': code, 'message': 'no'}}).encode())
+        elif method == 'server/discover':
+            self.finish(message, {'resultType': 'complete', 'supportedVersions': ['2026-07-28'],
+                                  'capabilities': {'tools': {'listChanged': True}}})
+        elif method == 'tools/list':
+            schema = {'type': 'object', 'properties': {'region': {'type': 'string', 'x-mcp-header': 'Region'}}}
+            self.finish(message, {'resultType': 'complete', 'tools': [
+                {'name': 'zoned', 'inputSchema': schema}, {'name': 'who', 'inputSchema': {'type': 'object'}}]})
+        elif method == 'subscriptions/listen':
+            await self.keep(listeners)
+        elif params.get('name') == 'hang':
+            await self.keep({})
+        elif params.get('name') == 'nowhere':
+            self.send(404, json.dumps({'jsonrpc': '2.0', 'id': message['id'], 'error': {
+                'code': -32601, 'message': 'unknown'}}).encode())
+        else:
+            if params.get('name') == 'changed':
+                for queue in listeners.values():
+                    queue.put_nowait({'jsonrpc': '2.0', 'method': 'notifications/tools/list_changed'})
+            self.finish(message, text({'headers': self.headers, 'counts': counts}))
+
+    async def keep(self, where):
+        queue = where[self] = asyncio.Queue()
+        self.begin_stream()
+        self.stream(b': hello\n\n')
+        gone = asyncio.ensure_future(self.reader.read(1))
+        while not gone.done():
+            said = asyncio.ensure_future(queue.get())
+            await asyncio.wait([gone, said], return_when=asyncio.FIRST_COMPLETED)
+            if said.done():
+                self.stream(event(said.result()))
+        del where[self]
+        counts['closed'] += 1
+        raise OSError
 
     def finish(self, message, result, headers=()):
         if self.words[0] == 'sse':

@@ -3,17 +3,20 @@
  * both sides.
  *
  *     scripted_server [--pages N] [--circle] [--refuse CODE] [--version REVISION] [--mute] [--bare]
+ *                     [--modern] [--silent]
  *
  * --pages N: the list of tools comes in pages of N; --circle: its cursors never end; --refuse:
  * initialize is refused;
- * --version: the revision it answers; --mute: never answers; --bare: has no capabilities but tools.
+ * --version: the revision it answers; --mute: never answers; --bare: has no capabilities but tools;
+ * --modern: speaks revision 2026-07-28 alone; --silent: does not answer what it does not know.
  *
  * Tools (arguments are {"text","n","ms"}): echo, pid, whoami (what initialize said), state (what it
  * was told since), slow (answers after ms), hang (never answers), die (exits with n), progress (n
  * notes, then the answer), log, garbage (lines that are no messages), cut (the answer byte by
  * byte), long (a line of n bytes), big (an answer of n bytes), changed (a tool more, and a note),
  * update (a note for uri text), ask (sends the request named text to the client and answers with
- * what it was told), unask (asks, then cancels), ping, stderr.
+ * what it was told), unask (asks, then cancels), ping, stderr, rounds (--modern: asks by
+ * input_required once, and answers with the params it is then called with).
  */
 #include "json.h"
 #include "json_write.h"
@@ -31,7 +34,8 @@
 static struct {
 	const char *version;
 	unsigned pages;
-	bool circle, mute, bare;
+	bool circle, mute, bare, modern, silent;
+	char listen_id[64]; /* of subscriptions/listen */
 	int refuse;
 	unsigned extra_tools;
 	char initialize[8192];
@@ -45,7 +49,7 @@ static struct {
 
 static const char *const tool_names[] = {"echo", "pid", "whoami", "state", "slow", "hang", "die",
 	"progress", "log", "garbage", "cut", "long", "big", "changed", "update", "ask", "unask",
-	"ping", "stderr"};
+	"ping", "stderr", "rounds"};
 #define TOOLS (sizeof(tool_names) / sizeof(*tool_names))
 
 static long long now_ms(void)
@@ -149,6 +153,8 @@ static void initialize(struct span id, struct span params)
 
 	snprintf(server.initialize, sizeof(server.initialize), "%.*s", SPAN_ARG(params));
 	buf_init(&result, 65536);
+	if (server.modern)
+		server.refuse = -32022;
 	if (server.refuse) {
 		jsonrpc_write_error(
 			&result, id, server.refuse, SPAN_LIT("not like this"), SPAN_NONE);
@@ -168,6 +174,31 @@ static void initialize(struct span id, struct span params)
 				"\"instructions\":\"Say what to do.\"}");
 	answer(id, buf_span(&result));
 	buf_free(&result);
+}
+
+#define CAPABILITIES \
+	"{\"tools\":{\"listChanged\":true},\"prompts\":{},\"logging\":{}," \
+	"\"resources\":{\"subscribe\":true}}"
+
+static void discover(struct span id)
+{
+	answer(id,
+		SPAN_LIT("{\"resultType\":\"complete\",\"ttlMs\":7,\"cacheScope\":\"public\","
+			 "\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":" CAPABILITIES
+			 ",\"instructions\":\"Say what to do.\",\"_meta\":{\"io.modelcontextprotocol/"
+			 "serverInfo\":{\"name\":\"scripted\",\"version\":\"2\"}}}"));
+}
+
+static void listen(const struct jsonrpc *msg)
+{
+	char params[256];
+
+	snprintf(server.listen_id, sizeof(server.listen_id), "%.*s", SPAN_ARG(msg->id));
+	snprintf(params, sizeof(params),
+		"{\"notifications\":{},\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":%s}}",
+		server.listen_id);
+	remember(msg->params);
+	note("notifications/subscriptions/acknowledged", params);
 }
 
 /* --- tools ----------------------------------------------------------------------------------- */
@@ -252,6 +283,17 @@ static void do_ask(const struct work *work, bool take_back)
 			"{\"requestId\":\"q1\",\"reason\":\"changed my mind\"}");
 }
 
+static void do_rounds(const struct work *work)
+{
+	if (json_object_get(work->params, SPAN_LIT("requestState")).len)
+		answer_text(work->id, work->params);
+	else
+		answer(work->id,
+			SPAN_LIT("{\"resultType\":\"input_required\",\"inputRequests\":{\"k\\u0031\":"
+				 "{\"method\":\"elicitation/create\",\"params\":{\"message\":\"m\","
+				 "\"x\":1.50}}},\"requestState\":\"s\\u0031 \\/ 1\"}"));
+}
+
 static void do_state(const struct work *work)
 {
 	struct buf text;
@@ -308,6 +350,8 @@ static void call(struct span id, struct span params)
 	snprintf(tool, sizeof(tool), "%.*s", name.len > 2 ? (int)name.len - 2 : 0,
 		name.len > 2 ? name.p + 1 : "");
 	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	if (server.modern)
+		snprintf(server.initialize, sizeof(server.initialize), "%.*s", SPAN_ARG(params));
 	if (strcmp(tool, "echo") == 0)
 		answer_text(id, work.text);
 	else if (strcmp(tool, "pid") == 0)
@@ -316,6 +360,8 @@ static void call(struct span id, struct span params)
 		answer_text(id, span_str(server.initialize));
 	else if (strcmp(tool, "state") == 0)
 		do_state(&work);
+	else if (strcmp(tool, "rounds") == 0)
+		do_rounds(&work);
 	else if (strcmp(tool, "slow") == 0)
 		do_slow(&work);
 	else if (strcmp(tool, "die") == 0)
@@ -341,7 +387,13 @@ static void call(struct span id, struct span params)
 
 static void take_request(const struct jsonrpc *msg)
 {
-	if (span_is(msg->method, "initialize"))
+	if (server.modern && span_is(msg->method, "server/discover"))
+		discover(msg->id);
+	else if (server.modern && span_is(msg->method, "subscriptions/listen"))
+		listen(msg);
+	else if (server.silent && span_is(msg->method, "server/discover"))
+		return;
+	else if (span_is(msg->method, "initialize"))
 		initialize(msg->id, msg->params);
 	else if (span_is(msg->method, "tools/list"))
 		list_tools(msg->id, msg->params);
@@ -352,7 +404,8 @@ static void take_request(const struct jsonrpc *msg)
 			SPAN_LIT("{\"resources\":[{\"uri\":\"test://a\",\"name\":\"a\"}]}"));
 	else if (span_is(msg->method, "prompts/list"))
 		answer(msg->id, SPAN_LIT("{\"prompts\":[]}"));
-	else if (span_is(msg->method, "resources/templates/list")) {
+	else if (span_is(msg->method, "resources/templates/list") ||
+		 span_is(msg->method, "server/discover")) {
 		struct buf line;
 
 		buf_init(&line, 4096);
@@ -433,6 +486,10 @@ int main(int argc, char **argv)
 			server.circle = true;
 		else if (strcmp(argv[i], "--mute") == 0)
 			server.mute = true;
+		else if (strcmp(argv[i], "--modern") == 0)
+			server.modern = true;
+		else if (strcmp(argv[i], "--silent") == 0)
+			server.silent = true;
 		else if (strcmp(argv[i], "--bare") == 0)
 			server.bare = true;
 	}

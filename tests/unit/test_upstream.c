@@ -59,7 +59,7 @@ START_TEST(test_pages)
 	start_up(SHARED, SCRIPTED " --pages 2 --bare");
 	for (const char *p = world.lists[CATALOGUE_TOOL]; (p = strstr(p, "\"name\"")); p++)
 		tools++;
-	ck_assert_uint_eq(tools, 19);
+	ck_assert_uint_eq(tools, 20);
 	world_end(&world);
 }
 END_TEST
@@ -121,8 +121,8 @@ static const struct {
 	const char *command;
 	const char *detail;
 } refused[] = {
-	{SCRIPTED " --refuse -32601", "speaks only revision 2026-07-28"},
-	{SCRIPTED " --refuse -32022", "speaks only revision 2026-07-28"},
+	{SCRIPTED " --refuse -32601", "it refuses initialize: -32601 \"not like this\""},
+	{SCRIPTED " --refuse -32022", "it refuses initialize: -32022 \"not like this\""},
 	{SCRIPTED " --refuse -32603", "it refuses initialize: -32603 \"not like this\""},
 	{SCRIPTED " --version 2026-07-28", "it speaks revision 2026-07-28"},
 	{SCRIPTED " --version 1999-01-01", "it speaks revision 1999-01-01"},

@@ -331,7 +331,7 @@ static const struct {
 	const char *path, *detail;
 } refused[] = {
 	{"away", "redirects to another origin, http://example.org: not followed"},
-	{"mcp/modern", "speaks only revision 2026-07-28"},
+	{"mcp/modern", "it refuses initialize: -32022"},
 };
 
 START_TEST(test_refused)
@@ -426,6 +426,62 @@ START_TEST(test_tls)
 }
 END_TEST
 
+/* --- revision 2026-07-28 -------------------------------------------------------------------- */
+
+/* Headers repeat the body as it goes to this server, and there is no session. */
+START_TEST(test_fresh)
+{
+	struct world_session *session;
+	struct world_call *call;
+
+	start_up(_i ? "sse/fresh" : "mcp/fresh");
+	ck_assert_str_eq(world.version, "2026-07-28");
+	session = world_attach(&world, "a", NULL);
+	call = world_tool_done(session, "zoned", "{\"region\":\"Z\\u00fcrich\"}");
+	ck_assert_msg(call->kind == 0, "%s", call->payload);
+	assert_contains(call->payload, "=?base64?WsO8cmljaA==?=");
+	call = world_tool_done(session, "nowhere", "{}");
+	ck_assert_uint_eq(call->kind, 1);
+	assert_contains(call->payload, "-32601");
+	world_end(&world);
+}
+END_TEST
+
+/* Closing the stream is how a request is cancelled there. */
+START_TEST(test_fresh_cancel)
+{
+	struct world_session *session;
+	struct world_call *call;
+
+	start_up("mcp/fresh");
+	session = world_attach(&world, "a", NULL);
+	call = world_tool(session, "hang", "{}");
+	world_pass(&world, 300);
+	world_cancel(session, call);
+	world_until(&world, call->done);
+	ck_assert_uint_eq(call->code, ERR_CANCELLED);
+	world_pass(&world, 200);
+	call = world_tool_done(session, "who", "{}");
+	assert_contains(call->payload, "closed\\\": 1");
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(test_fresh_listens)
+{
+	struct world_session *session;
+	unsigned lists;
+
+	start_up("mcp/fresh");
+	session = world_attach(&world, "a", NULL);
+	world_pass(&world, 200);
+	lists = world.n_lists[CATALOGUE_TOOL];
+	world_tool_done(session, "changed", "{}");
+	world_until(&world, world.n_lists[CATALOGUE_TOOL] == lists + 1);
+	world_end(&world);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("upstream_http");
@@ -450,6 +506,9 @@ int main(void)
 	tcase_add_loop_test(all, test_nobody, 0, 2);
 	tcase_add_test(all, test_server_restarts);
 	tcase_add_loop_test(all, test_tls, 0, sizeof(tls) / sizeof(*tls));
+	tcase_add_loop_test(all, test_fresh, 0, 2);
+	tcase_add_test(all, test_fresh_cancel);
+	tcase_add_test(all, test_fresh_listens);
 	suite_add_tcase(suite, all);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -63,6 +63,7 @@ static const struct {
 	{"no/such", NULL, REQUEST("\"x\"", "no/such", META), 404,
 		"\"id\":\"x\",\"error\":{\"code\":-32601"},
 	{"ping", NULL, REQUEST("1", "ping", META), 404, "-32601"},
+	{"tasks/get", "t", REQUEST("1", "tasks/get", "\"taskId\":\"t\"," META), 404, "-32601"},
 	{"initialize", NULL, REQUEST("1", "initialize", META), 404, "-32601"},
 	{"logging/setLevel", NULL, REQUEST("1", "logging/setLevel", "\"level\":\"info\"," META),
 		404, "-32601"},
@@ -192,7 +193,6 @@ START_TEST(test_close_cancels)
 		202, "");
 	scene_settle(&scene, 50);
 	ck_assert(!a->cancelled && !b->cancelled);
-	WAIT_FOR(&scene, first->head);
 	answer_close(first);
 	WAIT_FOR(&scene, a->cancelled);
 	ck_assert(!b->cancelled);
@@ -204,7 +204,7 @@ START_TEST(test_close_cancels)
 	scene.no_upstreams = true;
 	server_dies(b->server);
 	first = ask(subject, "tools/call", "alpha__echo", TOOL(""));
-	WAIT_FOR(&scene, first->head);
+	scene_settle(&scene, 50);
 	answer_close(first);
 	scene_settle(&scene, 50);
 	/* nobody can be asked */
@@ -216,6 +216,100 @@ START_TEST(test_close_cancels)
 	ck_assert_uint_eq(asked->kind, 2);
 	call_result(b, "{}");
 	answer_wait(second);
+}
+END_TEST
+
+#define LISTEN(id, filter) \
+	REQUEST(id, "subscriptions/listen", "\"notifications\":{" filter "}," META)
+#define ID_META(id) "\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":" id
+#define GRANTED(id, filter) \
+	"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{" ID_META( \
+		id) "},\"notifications\":{" filter "}}}"
+
+static struct answer *listen_to(struct subject *subject, const char *body)
+{
+	struct answer *answer = ask(subject, "subscriptions/listen", NULL, body);
+
+	WAIT_FOR(&scene, answer_count(answer, "acknowledged") == 1);
+	return answer;
+}
+
+/* What is granted comes first; what follows carries the id as the client wrote it. */
+START_TEST(test_listen)
+{
+	struct subject *subject = scene_modern(&scene);
+	struct answer *lists = listen_to(subject,
+		LISTEN("\"l1\"", "\"toolsListChanged\":true,\"promptsListChanged\":false,"
+				 "\"resourceSubscriptions\":[7]"));
+	struct answer *updates = listen_to(
+		subject, LISTEN("7", "\"resourceSubscriptions\":[\"file:///a.txt\"]"));
+	struct call *call = call_wait(&scene);
+
+	ck_assert_uint_eq(answer_count(lists, GRANTED("\"l1\"", "\"toolsListChanged\":true")), 1);
+	ck_assert_uint_eq(answer_count(updates, GRANTED("7", "\"resourceSubscriptions\":[\"file:///"
+							    "a.txt\"]")),
+		1);
+	ck_assert_str_eq(call->method, "resources/subscribe");
+	ck_assert_str_eq(call->server->version, "2026-07-28");
+	call_result(call, "{}");
+	/* another listener of the same asks no server */
+	struct answer *more = listen_to(
+		subject, LISTEN("8", "\"resourceSubscriptions\":[\"file:///a.txt\"]"));
+	server_notes(call->server, "notifications/resources/updated",
+		"{\"uri\":\"file:///\\u0061.txt\",\"_meta\":{\"x\":1.0}}");
+	server_notes(call->server, "notifications/resources/updated", "{\"uri\":\"file:///b\"}");
+	WAIT_FOR(&scene, answer_count(updates, "{\"uri\":\"file:///\\u0061.txt\"," ID_META("7") ","
+					       "\"x\":1.0}}") == 1);
+	WAIT_FOR(&scene, answer_count(more, "resources/updated") == 1);
+	scene_publish(subject, scene_catalogue(2, ",{\"name\":\"new\",\"inputSchema\":{}}", false), 2);
+	WAIT_FOR(&scene, answer_count(lists, "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/"
+					     "list_changed\",\"params\":{" ID_META("\"l1\"") "}}}") == 1);
+	ck_assert_uint_eq(answer_count(updates, "list_changed"), 0);
+	ck_assert_uint_eq(answer_count(updates, "notifications/"), 2);
+	/* the server is told when the last one goes */
+	answer_close(updates);
+	scene_settle(&scene, 50);
+	answer_close(more);
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->method, "resources/unsubscribe");
+	call_result(call, "{}");
+	answer_close(lists);
+}
+END_TEST
+
+static const struct {
+	const char *body;
+	unsigned accept;
+	unsigned status;
+	const char *piece;
+} not_granted[] = {
+	{REQUEST("1", "subscriptions/listen", META), 3, 200, "-32602"},
+	{LISTEN("1", "\"toolsListChanged\":true"), 1, 200, "text/event-stream"},
+	{LISTEN("1", ""), 3, 200, "\"result\":{\"resultType\":\"complete\"," ID_META("1") "}}"},
+};
+
+START_TEST(test_listen_refused)
+{
+	struct subject *subject = scene_modern(&scene);
+
+	answer_has(exchange(subject, not_granted[_i].body,
+			   (struct options){.version = "2026-07-28",
+				   .method = "subscriptions/listen",
+				   .accept = not_granted[_i].accept}),
+		not_granted[_i].status, not_granted[_i].piece);
+}
+END_TEST
+
+/* An error of the server that the era tells by the HTTP status. */
+START_TEST(test_status)
+{
+	struct subject *subject = scene_modern(&scene);
+	struct answer *answer = ask(subject, "tools/call", "alpha__echo", TOOL(""));
+
+	scene_settle(&scene, 300);
+	call_error(call_wait(&scene), "{\"code\":-32021,\"message\":\"no\"}");
+	answer_is(answer, 400,
+		"{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32021,\"message\":\"no\"}}");
 }
 END_TEST
 
@@ -273,6 +367,10 @@ static Suite *suite(void)
 	tcase_add_test(t, test_errors);
 	tcase_add_test(t, test_notes);
 	tcase_add_test(t, test_close_cancels);
+	tcase_add_test(t, test_listen);
+	tcase_add_loop_test(
+		t, test_listen_refused, 0, sizeof(not_granted) / sizeof(*not_granted));
+	tcase_add_test(t, test_status);
 	tcase_add_loop_test(t, test_param_headers, 0, sizeof(headers) / sizeof(*headers));
 	suite_add_tcase(s, t);
 	return s;

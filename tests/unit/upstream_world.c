@@ -285,12 +285,14 @@ void world_start(struct world *world, const char *server, const char *command)
 	char *argv[] = {(char *)(uintptr_t)UPSTREAM_PROGRAM, NULL};
 	struct msg_start start = {.instance = 7,
 		.name = SPAN_LIT("s"),
-		.state_dir = SPAN_LIT("/"),
 		.run_dir = SPAN_LIT("/")};
 	int fd;
 
 	signal(SIGPIPE, SIG_IGN);
 	memset(world, 0, sizeof(*world));
+	snprintf(world->state_dir, sizeof(world->state_dir), "/tmp/gatehouse-world-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(world->state_dir));
+	start.state_dir = span_str(world->state_dir);
 	world->base = event_base_new();
 	world->command = command;
 	world->root = make_link(world, ROLE_ROOT, true, &root_handlers, world, &fd);
@@ -313,6 +315,7 @@ void world_start(struct world *world, const char *server, const char *command)
 void world_end(struct world *world)
 {
 	const struct msg_stop stop = {.deadline_ms = 5000};
+	char path[128];
 	int status = -1;
 
 	if (world->root)
@@ -335,6 +338,9 @@ void world_end(struct world *world)
 	free(world->reply);
 	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
 		free(world->lists[kind]);
+	snprintf(path, sizeof(path), "%s/request-state.key", world->state_dir);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(rmdir(world->state_dir), 0);
 }
 
 /* --- session workers ------------------------------------------------------------------------- */
@@ -444,13 +450,16 @@ static const struct link_handlers session_handlers = {
 	.closed = on_session_closed,
 };
 
-struct world_session *world_attach(struct world *world, const char *id, const char *who)
+static struct world_session *attach_as(struct world *world, const char *id, const char *version,
+	const char *principal, const char *who)
 {
 	struct world_session *session = &world->sessions[world->n_sessions++];
 	const struct msg_link_offer offer = {
 		.role = ROLE_WORKER, .instance = 100 + world->n_sessions};
 	const struct msg_attach attach = {
-		.session = span_str(id), .version = SPAN_LIT("2025-06-18")};
+		.session = span_str(id),
+		.version = span_str(version),
+		.principal = span_str(principal)};
 	int fd;
 
 	*session = (struct world_session){.world = world};
@@ -465,6 +474,16 @@ struct world_session *world_attach(struct world *world, const char *id, const ch
 				 NULL),
 		0);
 	return session;
+}
+
+struct world_session *world_attach(struct world *world, const char *id, const char *who)
+{
+	return attach_as(world, id, "2025-06-18", "p", who);
+}
+
+struct world_session *world_attach_modern(struct world *world, const char *id, const char *principal)
+{
+	return attach_as(world, id, "2026-07-28", principal, NULL);
 }
 
 void world_close(struct world_session *session)

@@ -55,6 +55,7 @@ struct world_session {
 struct world {
 	struct event_base *base;
 	const char *command; /* of the server: argv as one line */
+	char state_dir[64];  /* the node's, removed at the end */
 	struct link *root;
 	pid_t pid;
 	bool ready, gone;
@@ -98,6 +99,9 @@ void world_pass(struct world *world, unsigned ms);
 
 /* A session worker attaches. who: the payload of ATTACH, NULL: a client that can nothing. */
 struct world_session *world_attach(struct world *world, const char *id, const char *who);
+/* One that serves clients of this principal without sessions. */
+struct world_session *world_attach_modern(
+	struct world *world, const char *id, const char *principal);
 void world_close(struct world_session *session);
 /* A call; does not wait. */
 struct world_call *world_call(struct world_session *session, const char *method, const char *params,

@@ -1,6 +1,8 @@
 #include "ask.h"
 #include "call.h"
 #include "client.h"
+#include "parked.h"
+#include "pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,14 +19,14 @@ static void send_text(struct instance *instance)
 		up->ops->send(instance->transport, &msg);
 }
 
-static void answer_result(struct instance *instance, struct span raw_id, struct span result)
+void ask_answer_result(struct instance *instance, struct span raw_id, struct span result)
 {
 	buf_clear(&instance->up->scratch);
 	if (jsonrpc_write_result(&instance->up->scratch, raw_id, result) == 0)
 		send_text(instance);
 }
 
-static void answer_err(
+void ask_answer_err(
 	struct instance *instance, struct span raw_id, enum err_code code, const char *why)
 {
 	struct err err = {0};
@@ -56,13 +58,13 @@ static void ask_free(struct instance *instance, struct ask *ask)
 }
 
 /* One that nobody stands behind: the probe promised roots and has none, a shared server was
- * promised nothing. */
+ * promised nothing, and clients without a session can be asked during their calls only. */
 static void answer_for_nobody(struct instance *instance, const struct jsonrpc *msg)
 {
 	if (mcp_method_find(msg->method) == MCP_ROOTS_LIST && upstream_isolates(instance->up))
-		answer_result(instance, msg->id, SPAN_LIT("{\"roots\":[]}"));
+		ask_answer_result(instance, msg->id, SPAN_LIT("{\"roots\":[]}"));
 	else
-		answer_err(
+		ask_answer_err(
 			instance, msg->id, ERR_METHOD_NOT_FOUND, "nobody here can be asked that");
 }
 
@@ -76,7 +78,7 @@ static void ask_client(struct instance *instance, const struct jsonrpc *msg, uin
 
 	if (!ask || !client->link) {
 		free(ask);
-		answer_err(instance, msg->id, ERR_TOO_MANY, "too many questions are open");
+		ask_answer_err(instance, msg->id, ERR_TOO_MANY, "too many questions are open");
 		return;
 	}
 	*ask = (struct ask){.stream = link_stream(client->link), .id_len = msg->id.len};
@@ -84,15 +86,27 @@ static void ask_client(struct instance *instance, const struct jsonrpc *msg, uin
 	DL_APPEND(instance->asks, ask);
 	instance->n_asks++;
 	if (link_send(client->link, MSG_ASK, ask->stream, &fields, msg->params, NULL) < 0) {
-		answer_err(instance, msg->id, ERR_BUSY, "the client cannot be asked at the moment");
+		ask_answer_err(instance, msg->id, ERR_BUSY, "the client cannot be asked at the moment");
 		ask_free(instance, ask);
 	}
+}
+
+static void ask_pooled(struct instance *instance, const struct jsonrpc *msg, uint64_t related)
+{
+	struct call *call = related ? call_find(instance, related) : calls_only(instance);
+
+	if (call && (call->client || call->parked))
+		parked_ask(call, msg);
+	else
+		answer_for_nobody(instance, msg);
 }
 
 void ask_take(struct instance *instance, const struct jsonrpc *msg, uint64_t related)
 {
 	if (mcp_method_find(msg->method) == MCP_PING)
-		answer_result(instance, msg->id, SPAN_NONE);
+		ask_answer_result(instance, msg->id, SPAN_NONE);
+	else if (instance->pool)
+		ask_pooled(instance, msg, related);
 	else if (!instance->client)
 		answer_for_nobody(instance, msg);
 	else
@@ -103,6 +117,8 @@ void ask_cancelled(struct instance *instance, struct span raw_id, struct span re
 {
 	struct ask *ask, *next;
 
+	if (instance->pool)
+		parked_unask(instance, raw_id);
 	DL_FOREACH_SAFE(instance->asks, ask, next)
 	{
 		if (!json_equal_scalar(span_of(ask->id, ask->id_len), raw_id))
@@ -128,12 +144,12 @@ void ask_answered(struct instance *instance, uint32_t stream, const struct msg_a
 		return;
 	id = span_of(ask->id, ask->id_len);
 	if (answer->kind == 0) {
-		answer_result(instance, id, payload);
+		ask_answer_result(instance, id, payload);
 	} else if (answer->kind == 1) {
 		answer_error(instance, id, payload);
 	} else {
 		snprintf(why, sizeof(why), "%.*s", SPAN_ARG(answer->detail));
-		answer_err(instance, id, (enum err_code)answer->code, why);
+		ask_answer_err(instance, id, (enum err_code)answer->code, why);
 	}
 	instance_touch(instance);
 	ask_free(instance, ask);

@@ -19,6 +19,10 @@ void ask_cancelled(struct instance *instance, struct span raw_id, struct span re
 /* The client has answered; fields and payload of ANSWER. */
 void ask_answered(struct instance *instance, uint32_t stream, const struct msg_answer *answer,
 	struct span payload);
+/* Answer the server's request of this raw id: a raw result, or an error. */
+void ask_answer_result(struct instance *instance, struct span raw_id, struct span result);
+void ask_answer_err(
+	struct instance *instance, struct span raw_id, enum err_code code, const char *why);
 /* The conversation is over; tell_client: its client is still there. */
 void asks_drop(struct instance *instance, bool tell_client);
 

@@ -1,6 +1,11 @@
 #include "call.h"
 #include "client.h"
 #include "clock.h"
+#include "era.h"
+#include "listen.h"
+#include "parked.h"
+#include "pool.h"
+#include "round.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,8 +14,8 @@
 
 /* Until the worker has CALL_FORWARDED in writing, a call waits for so long and tries again. */
 #define HELD_MS 2
-/* A traceparent with the members around it. */
-#define LIMIT_TRACE_TEXT 128u
+/* Of one request, those that repeat its body. */
+#define HEADERS_MAX (256u * 1024u)
 
 struct call *call_find(struct instance *instance, uint64_t id)
 {
@@ -25,7 +30,7 @@ struct call *calls_only(struct instance *instance)
 	struct call *call, *found = NULL;
 
 	for (call = instance->calls; call; call = call->hh.next) {
-		if (!call->client)
+		if (!call->client && !call->parked)
 			continue;
 		if (found)
 			return NULL;
@@ -34,7 +39,34 @@ struct call *calls_only(struct instance *instance)
 	return found;
 }
 
-/* --- ending ---------------------------------------------------------------------------------- */
+/* --- waiting ----------------------------------------------------------------------------- */
+
+static void hold(struct instance *instance)
+{
+	const struct timeval tv = {.tv_usec = HELD_MS * 1000};
+
+	event_add(instance->held, &tv);
+}
+
+static void wait_in_line(struct call *call)
+{
+	if (!call->waits_us)
+		call->waits_us = clock_us();
+	DL_APPEND(call->instance->waiting, call);
+	call->instance->n_waiting++;
+}
+
+bool calls_of_clients(const struct instance *instance)
+{
+	const struct call *call;
+
+	for (call = instance->calls; call; call = call->hh.next)
+		if (call->client || call->parked)
+			return true;
+	return instance->waiting != NULL;
+}
+
+/* --- ending ------------------------------------------------------------------------------ */
 
 static void unlist(struct call *call)
 {
@@ -44,6 +76,8 @@ static void unlist(struct call *call)
 		HASH_DEL(instance->calls, call);
 		instance->n_calls--;
 		call->id = 0;
+	} else if (call->resting) {
+		call->resting = false;
 	} else {
 		DL_DELETE(instance->waiting, call);
 		instance->n_waiting--;
@@ -53,6 +87,7 @@ static void unlist(struct call *call)
 static void call_free(struct call *call)
 {
 	event_del(&call->timer);
+	round_free(call);
 	free(call->name);
 	free(call->params);
 	free(call->subject);
@@ -66,7 +101,7 @@ static void note_success(const struct call *call, struct span result)
 	struct buf id;
 
 	if (call->method == MCP_RESOURCES_SUBSCRIBE && call->subject)
-		mark_add(&client->subscriptions, span_str(call->subject));
+		pool_subscribed(call);
 	else if (call->method == MCP_RESOURCES_UNSUBSCRIBE && call->subject)
 		mark_remove(&client->subscriptions, span_str(call->subject));
 	if (!call->task)
@@ -82,7 +117,7 @@ void call_finish(struct call *call, struct outcome *outcome)
 	struct instance *instance = call->instance;
 	struct client *client = call->client;
 
-	if (call->sent && instance->transport)
+	if (call->id && instance->transport)
 		instance->up->ops->forget(instance->transport, call->id);
 	unlist(call);
 	if (call->sent) {
@@ -102,7 +137,11 @@ void call_finish(struct call *call, struct outcome *outcome)
 	} else if (call->done) {
 		call->done(instance, outcome, call->arg);
 	}
+	if (call->parked)
+		parked_over(call, outcome);
 	call_free(call);
+	if (instance->pool && instance->waiting && instance->state == INSTANCE_READY)
+		hold(instance);
 }
 
 void call_fail(struct call *call, enum err_code code, const char *detail, enum executed executed)
@@ -122,9 +161,17 @@ static enum executed withdraw(struct call *call, struct span reason)
 	struct transport_message msg = {0};
 	struct buf params;
 
-	if (!call->sent || !instance->transport || up->ops->forget(instance->transport, call->id))
+	if (call->resting || (call->round && !call->id))
+		return EXECUTED_UNKNOWN;
+	if (!call->sent || !instance->transport)
 		return EXECUTED_NO;
-	if (call->method == MCP_INITIALIZE)
+	if (instance->era == MCP_MODERN && up->ops->withdraw)
+		return up->ops->withdraw(instance->transport, call->id) ? EXECUTED_NO
+									 : EXECUTED_UNKNOWN;
+	if (up->ops->forget(instance->transport, call->id))
+		return EXECUTED_NO;
+	/* what begins a conversation is never cancelled */
+	if (call->method == MCP_INITIALIZE || call->method == MCP_DISCOVER)
 		return EXECUTED_UNKNOWN;
 	buf_init(&params, 8192);
 	buf_printf(&params, "{\"requestId\":%" PRIu64, call->id);
@@ -161,59 +208,48 @@ static void on_timeout(evutil_socket_t fd, short what, void *arg)
 	call_fail(call, ERR_TIMEOUT, why, withdraw(call, SPAN_LIT("\"timeout\"")));
 }
 
-/* --- sending --------------------------------------------------------------------------------- */
+/* --- sending ----------------------------------------------------------------------------- */
 
-/*
- * What puts the trace context of the client's HTTP header into params._meta, from where servers
- * behind
- * any transport take it. False: there is none, or params has its own, which stays.
- */
-static bool edit_trace(const struct call *call, struct span params, char *text, size_t size,
-	struct json_edit *edit)
+/* The request as one JSON object; *ret_params: the params in it. */
+static int write_request(
+	const struct call *call, uint64_t id, struct span params, struct buf *out, size_t *ret_params)
 {
-	struct span meta;
+	int r = jsonrpc_write_request(out, id, span_str(call->name), SPAN_NONE);
+	size_t bare;
 
-	if (!call->traceparent[0] || json_type(params) != JSON_OBJECT)
-		return false;
-	meta = json_object_get(params, SPAN_LIT("_meta"));
-	if (meta.len && (json_type(meta) != JSON_OBJECT ||
-				json_object_get(meta, SPAN_LIT("traceparent")).len))
-		return false;
-	snprintf(text, size,
-		meta.len ? "\"traceparent\":\"%s\"" : "\"_meta\":{\"traceparent\":\"%s\"}",
-		call->traceparent);
-	*edit = json_edit_prepend(meta.len ? meta : params, span_str(text));
-	return true;
-}
-
-/* The request as one JSON object; its progress token becomes our id. */
-static int write_request(const struct call *call, uint64_t id, struct span params, struct buf *out)
-{
-	char digits[24], trace[LIMIT_TRACE_TEXT];
-	struct json_edit edits[2];
-	struct span name = span_str(call->name), token = SPAN_NONE;
-	size_t n = 0;
-	int r;
-
-	if (call->traceparent[0] && params.len == 0)
-		params = SPAN_LIT("{}");
-	if (edit_trace(call, params, trace, sizeof(trace), &edits[0]))
-		n = 1;
-	if (call->progress)
-		token = mcp_progress_token(params);
-	if (token.len)
-		edits[n++] = (struct json_edit){.at = token,
-			.with = {digits, (size_t)snprintf(digits, sizeof(digits), "%" PRIu64, id)}};
-	if (n == 0)
-		return jsonrpc_write_request(out, id, name, params);
-	r = jsonrpc_write_request(out, id, name, SPAN_NONE);
 	if (r < 0)
 		return r;
 	out->len--; /* the brace that ends the object comes after params */
+	bare = out->len;
 	r = buf_append_str(out, ",\"params\":");
+	*ret_params = out->len;
 	if (r == 0)
-		r = json_splice(params, edits, n, out);
+		r = era_write_params(call, id, params, out);
+	if (r == 0 && out->len == *ret_params)
+		buf_cut(out, *ret_params = bare);
 	return r == 0 ? buf_append_char(out, '}') : r;
+}
+
+/* What is not for a server of this era to answer. True: it is answered. */
+static bool answered_here(struct call *call)
+{
+	struct outcome nothing = {.payload = SPAN_LIT("{}"), .executed = EXECUTED_YES};
+	struct instance *instance = call->instance;
+
+	if (instance->era == MCP_LEGACY && call->resumes) {
+		wait_in_line(call);
+		call_fail(call, ERR_STATE_INVALID,
+			"requestState is not one that was given out for this request", EXECUTED_NO);
+		return true;
+	}
+	if (instance->era != MCP_MODERN || !call->client ||
+		(call->method != MCP_RESOURCES_SUBSCRIBE &&
+			call->method != MCP_RESOURCES_UNSUBSCRIBE))
+		return false;
+	wait_in_line(call);
+	call_finish(call, &nothing);
+	listen_update(instance);
+	return true;
 }
 
 /* Hand it to the transport. On failure it is as before. */
@@ -222,21 +258,32 @@ static int send_now(struct call *call, struct span params)
 	struct instance *instance = call->instance;
 	struct upstream *up = instance->up;
 	uint64_t id = upstream_next_id(up);
-	struct transport_message msg = {
-		.id = id, .safe = call->safe, .traceparent = span_str(call->traceparent)};
+	struct transport_message msg = {.id = id,
+		.safe = call->safe,
+		.modern = instance->era == MCP_MODERN,
+		.traceparent = span_str(call->traceparent)};
+	struct buf headers;
+	size_t at = 0;
 	int r;
 
 	buf_clear(&up->scratch);
-	r = write_request(call, id, params, &up->scratch);
+	buf_init(&headers, HEADERS_MAX);
+	r = write_request(call, id, params, &up->scratch, &at);
 	msg.text = buf_span(&up->scratch);
+	if (r == 0 && msg.modern)
+		r = era_write_headers(
+			call, span_of(msg.text.p + at, msg.text.len - at - 1), &headers);
+	msg.headers = buf_span(&headers);
 	if (r == 0)
 		r = up->ops->send(instance->transport, &msg);
+	buf_free(&headers);
 	if (up->scratch.cap > 1024u * 1024)
 		buf_free(&up->scratch);
 	if (r < 0)
 		return r;
 	call->id = id;
 	call->sent = true;
+	call->resting = false;
 	call->sent_us = clock_us();
 	if (call->waits_us)
 		call->queue_us += call->sent_us - call->waits_us;
@@ -259,14 +306,6 @@ static int keep_params(struct call *call, struct span params)
 	return 0;
 }
 
-static void wait_in_line(struct call *call)
-{
-	if (!call->waits_us)
-		call->waits_us = clock_us();
-	DL_APPEND(call->instance->waiting, call);
-	call->instance->n_waiting++;
-}
-
 static void fail_unsent(struct call *call, int r)
 {
 	char why[160];
@@ -276,22 +315,26 @@ static void fail_unsent(struct call *call, int r)
 	call_fail(call, (enum err_code) - r, why, EXECUTED_NO);
 }
 
-static void hold(struct instance *instance)
-{
-	const struct timeval tv = {.tv_usec = HELD_MS * 1000};
-
-	event_add(instance->held, &tv);
-}
-
 /* May it leave this moment? */
 static bool may_leave(struct call *call)
 {
-	if (call->instance->state != INSTANCE_READY)
+	if (call->instance->state != INSTANCE_READY || pool_is_taken(call))
 		return false;
 	if (!call->client || client_knows(call->client, call))
 		return true;
 	hold(call->instance);
 	return false;
+}
+
+/* Of a session the server had forgotten, or in a further round. */
+static bool may_be_sent_again(const struct call *call)
+{
+	const struct instance *instance = call->instance;
+
+	if (call->safe && instance->up->ops->per_session)
+		return true;
+	return instance->era == MCP_MODERN && era_of_caller(call) == MCP_LEGACY &&
+	       (mcp_method_info(call->method)->flags & MCP_ROUNDS);
 }
 
 void calls_go(struct instance *instance)
@@ -307,9 +350,11 @@ void calls_go(struct instance *instance)
 			continue;
 		DL_DELETE(instance->waiting, call);
 		instance->n_waiting--;
+		if (answered_here(call))
+			continue;
 		r = send_now(call, span_of(call->params, call->params_len));
 		if (r == 0) {
-			if (call->safe && instance->up->ops->per_session)
+			if (may_be_sent_again(call))
 				continue;
 			free(call->params);
 			call->params = NULL;
@@ -351,7 +396,9 @@ void call_start(struct call *call, struct span params, uint64_t timeout_ms)
 	int r = 0;
 
 	start_timer(call, timeout_ms);
-	if (!go || (call->safe && instance->up->ops->per_session))
+	if (go && answered_here(call))
+		return;
+	if (!go || may_be_sent_again(call))
 		r = keep_params(call, params);
 	if (r == 0 && go)
 		r = send_now(call, params);
@@ -394,7 +441,57 @@ void call_tell(struct instance *instance, enum mcp_method method, struct span pa
 	call_own(instance, method, params, (uint32_t)instance->up->server->timeout, NULL, NULL);
 }
 
-/* --- the conversation is over ---------------------------------------------------------------- */
+/* --- rounds ------------------------------------------------------------------------------ */
+
+void call_rest(struct call *call)
+{
+	struct instance *instance = call->instance;
+
+	if (instance->transport)
+		instance->up->ops->forget(instance->transport, call->id);
+	unlist(call);
+	call->resting = true;
+}
+
+void call_resend(struct call *call)
+{
+	struct span params = span_of(call->params, call->params_len);
+	struct err err = {0};
+	int r = instance_want(call->instance, &err);
+
+	if (r < 0) {
+		call_fail(call, (enum err_code) - r, err_text(&err), EXECUTED_UNKNOWN);
+		return;
+	}
+	if (call->instance->state == INSTANCE_READY)
+		r = send_now(call, params);
+	if (call->id)
+		return;
+	call->resting = false;
+	wait_in_line(call);
+	if (r < 0)
+		fail_unsent(call, r);
+}
+
+void call_part(struct call *call)
+{
+	HASH_DELETE(by_stream, call->client->calls, call);
+	call->client->n_calls--;
+	call->client = NULL;
+	event_del(&call->timer);
+}
+
+void call_rejoin(struct call *call, struct client *client, uint32_t stream, uint64_t timeout_ms)
+{
+	call->client = client;
+	call->stream = stream;
+	call->posted = false;
+	HASH_ADD(by_stream, client->calls, stream, sizeof(call->stream), call);
+	client->n_calls++;
+	start_timer(call, timeout_ms);
+}
+
+/* --- the conversation is over ------------------------------------------------------------ */
 
 bool call_again(struct call *call)
 {

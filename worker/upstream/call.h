@@ -17,6 +17,8 @@ struct outcome {
 };
 
 struct call;
+struct parked;
+struct round;
 /* payload is borrowed. */
 typedef void call_done_fn(struct instance *instance, const struct outcome *outcome, void *arg);
 
@@ -39,9 +41,14 @@ struct call {
 	char *subject; /* subscribe: the uri, decoded; else NULL */
 	char traceparent[64];
 	bool safe, progress, task;
+	bool resumes; /* it brings a requestState */
+	unsigned char digest[32]; /* of what was asked for, where it may be parked (parked.h) */
 	bool posted;  /* CALL_FORWARDED is on the link, perhaps not yet out */
 	bool sent;    /* in the transport's hands */
 	bool retried; /* after the server had lost our session */
+	bool resting; /* between two rounds: neither sent nor waiting */
+	struct round *round;   /* NULL: the server has asked nothing (round.h) */
+	struct parked *parked; /* NULL: it has not been parked (parked.h) */
 	uint64_t sent_us;
 	uint64_t waits_us; /* since when it waits; 0: it does not */
 	uint64_t queue_us; /* for which it has waited */
@@ -62,6 +69,12 @@ void call_tell(struct instance *instance, enum mcp_method method, struct span pa
 struct call *call_new(struct instance *instance, struct client *client, uint32_t stream);
 void call_start(struct call *call, struct span params, uint64_t timeout_ms);
 void call_cancel(struct call *call, struct span reason);
+/* The server has answered this sending of it, and will be sent it again. */
+void call_rest(struct call *call);
+void call_resend(struct call *call);
+/* Its client waits no more; another request of that client may take it up. */
+void call_part(struct call *call);
+void call_rejoin(struct call *call, struct client *client, uint32_t stream, uint64_t timeout_ms);
 /* Answer and forget. */
 void call_finish(struct call *call, struct outcome *outcome);
 void call_fail(struct call *call, enum err_code code, const char *detail, enum executed executed);
@@ -74,6 +87,8 @@ void calls_lost(struct instance *instance, const struct err *err, bool waiting_t
 /* The server forgot the session in which this was sent. True: it will be sent again in the next
  * one. */
 bool call_again(struct call *call);
+/* Does any call of a client (or one that is parked) run or wait here? */
+bool calls_of_clients(const struct instance *instance);
 struct call *call_find(struct instance *instance, uint64_t id);
 /* The only call of a client that is under way here; NULL if none or several. */
 struct call *calls_only(struct instance *instance);

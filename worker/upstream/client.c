@@ -2,7 +2,11 @@
 #include "ask.h"
 #include "hash.h"
 #include "json_write.h"
+#include "listen.h"
 #include "log.h"
+#include "parked.h"
+#include "pool.h"
+#include "round.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,13 +74,21 @@ void marks_free(struct mark **marks)
 	}
 }
 
+/* Are these two served by the same instances? */
+static bool shares_instances(const struct client *a, const struct client *b)
+{
+	if (!upstream_isolates(a->up))
+		return true;
+	return a->era == MCP_MODERN && b->era == MCP_MODERN && strcmp(a->principal, b->principal) == 0;
+}
+
 bool client_shares_subscription(const struct client *client, struct span uri)
 {
 	const struct client *other;
 
 	DL_FOREACH(client->up->clients, other)
 	{
-		if (other != client && client_instance(other) == client_instance(client) &&
+		if (other != client && shares_instances(client, other) &&
 			mark_has(other->subscriptions, uri))
 			return true;
 	}
@@ -88,6 +100,12 @@ bool client_shares_subscription(const struct client *client, struct span uri)
 struct instance *client_instance(const struct client *client)
 {
 	return upstream_isolates(client->up) ? client->instance : client->up->catalogue;
+}
+
+bool client_uses(const struct client *client, const struct instance *instance)
+{
+	return instance->pool ? pool_serves(instance->pool, client)
+			      : client_instance(client) == instance;
 }
 
 bool client_knows(struct client *client, struct call *call)
@@ -193,7 +211,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-static void tell_done(struct client *client, uint32_t stream, const struct outcome *outcome)
+void client_tell(struct client *client, uint32_t stream, const struct outcome *outcome)
 {
 	struct msg_call_done fields = {
 		.kind = outcome->kind,
@@ -223,14 +241,14 @@ static void tell_done(struct client *client, uint32_t stream, const struct outco
 
 void client_done(struct client *client, const struct call *call, struct outcome *outcome)
 {
-	tell_done(client, call->stream, outcome);
+	client_tell(client, call->stream, outcome);
 }
 
 static void refuse(struct client *client, uint32_t stream, const struct err *err)
 {
 	struct outcome outcome = {.kind = 2, .err = *err, .executed = EXECUTED_NO};
 
-	tell_done(client, stream, &outcome);
+	client_tell(client, stream, &outcome);
 }
 
 /* --- from the session worker ----------------------------------------------------------------- */
@@ -278,8 +296,11 @@ static void on_attach(struct link *link, const struct message *msg, void *arg)
 	client->capabilities = keep_object(json_object_get(who, SPAN_LIT("capabilities")));
 	client->info = keep_object(json_object_get(who, SPAN_LIT("clientInfo")));
 	client->version = mcp_version_parse(attach->version);
-	if (client->version == MCP_VERSION_NONE || mcp_version_era(client->version) != MCP_LEGACY)
+	client->era = mcp_version_era(client->version);
+	if (client->version == MCP_VERSION_NONE || client->era != MCP_LEGACY)
 		client->version = MCP_LATEST_LEGACY;
+	snprintf(client->principal, sizeof(client->principal), "%.*s",
+		SPAN_ARG(attach->principal));
 	client->level = level_of(attach->log_level);
 	snprintf(client->tag, sizeof(client->tag), "%08x",
 		(unsigned)hash64(attach->session.p, attach->session.len, 0));
@@ -289,6 +310,7 @@ static void on_attach(struct link *link, const struct message *msg, void *arg)
 	if (instance) {
 		handshake_set_level(instance);
 		handshake_subscribe(instance, client);
+		listen_update(instance);
 	}
 }
 
@@ -297,7 +319,6 @@ static void on_attach(struct link *link, const struct message *msg, void *arg)
 static bool is_shared_unsubscribe(struct client *client, const struct call *call)
 {
 	return call->method == MCP_RESOURCES_UNSUBSCRIBE && call->subject &&
-	       !upstream_isolates(client->up) &&
 	       client_shares_subscription(client, span_str(call->subject));
 }
 
@@ -331,6 +352,10 @@ static struct call *make_call(
 		SPAN_ARG(fields->traceparent));
 	if (call->method == MCP_RESOURCES_SUBSCRIBE || call->method == MCP_RESOURCES_UNSUBSCRIBE)
 		call->subject = read_uri(msg->payload);
+	call->resumes = client->era == MCP_MODERN &&
+			json_object_get(msg->payload, SPAN_LIT("requestState")).len > 0;
+	if (instance->pool && (mcp_method_info(call->method)->flags & MCP_ROUNDS))
+		parked_digest(call->method, msg->payload, call->digest);
 	return call;
 }
 
@@ -342,7 +367,8 @@ static bool is_cancelled(const struct client *client, uint32_t stream)
 	return false;
 }
 
-static int find_instance(struct client *client, struct instance **ret, struct err *err)
+static int find_instance(
+	struct client *client, struct span params, struct instance **ret, struct err *err)
 {
 	struct upstream *up = client->up;
 
@@ -354,8 +380,10 @@ static int find_instance(struct client *client, struct instance **ret, struct er
 	if (client->n_calls >= UPSTREAM_CALLS_MAX)
 		return err_set(
 			err, ERR_TOO_MANY, "%s: too many calls are under way", up->server->name);
+	if (upstream_isolates(up) && client->era == MCP_MODERN)
+		return pool_pick(client, params, ret, err);
 	if (upstream_isolates(up) && !client->instance) {
-		client->instance = up->ops ? instance_new(up, client) : NULL;
+		client->instance = up->ops ? instance_new(up, client, NULL) : NULL;
 		if (!client->instance && up->ops)
 			return err_set(err, ERR_NO_MEMORY, "no memory for a conversation");
 	}
@@ -364,6 +392,17 @@ static int find_instance(struct client *client, struct instance **ret, struct er
 		return err_set(
 			err, ERR_SERVER_DOWN, "%s: %.400s", up->server->name, up->last_error);
 	return instance_want(*ret, err);
+}
+
+/* Of a server of the modern era the requestState is the server's own. */
+static bool is_resumption(const struct client *client, const struct message *msg)
+{
+	const struct msg_call *fields = msg->fields;
+
+	return client->era == MCP_MODERN && client->attached &&
+	       client->up->speaks[MCP_MODERN] != SPEAKS_YES &&
+	       (mcp_method_info(mcp_method_find(fields->method))->flags & MCP_ROUNDS) &&
+	       json_object_get(msg->payload, SPAN_LIT("requestState")).len > 0;
 }
 
 static void on_call(struct link *link, const struct message *msg, void *arg)
@@ -376,9 +415,13 @@ static void on_call(struct link *link, const struct message *msg, void *arg)
 	struct err err = {0};
 	int r = is_cancelled(client, msg->stream)
 			? err_set(&err, ERR_CANCELLED, "cancelled by the client")
-			: find_instance(client, &instance, &err);
+			: 0;
 
 	(void)arg;
+	if (r == 0 && is_resumption(client, msg) && parked_resume(client, msg))
+		return;
+	if (r == 0)
+		r = find_instance(client, msg->payload, &instance, &err);
 	if (r == 0) {
 		HASH_FIND(by_stream, client->calls, &msg->stream, sizeof(msg->stream), call);
 		if (call)
@@ -430,7 +473,8 @@ static void on_note(struct link *link, const struct message *msg, void *arg)
 			handshake_set_level(instance);
 		return;
 	}
-	if (!instance || !instance->client || instance->state != INSTANCE_READY)
+	if (!instance || !instance->client || instance->state != INSTANCE_READY ||
+		!mcp_method_in(mcp_method_find(note->method), instance->version))
 		return;
 	buf_clear(&up->scratch);
 	if (jsonrpc_write_notification(&up->scratch, note->method, msg->payload) < 0)
@@ -444,7 +488,7 @@ static void on_answer(struct link *link, const struct message *msg, void *arg)
 	struct client *client = link_user(link);
 
 	(void)arg;
-	if (client->instance)
+	if (!round_answered(client, msg->stream, msg->fields, msg->payload) && client->instance)
 		ask_answered(client->instance, msg->stream, msg->fields, msg->payload);
 }
 
@@ -546,6 +590,8 @@ void client_free(struct client *client)
 		handshake_set_level(up->catalogue);
 	event_free(client->retry);
 	marks_free(&client->subscriptions);
+	if (up->catalogue && up->catalogue->listen)
+		listen_update(up->catalogue);
 	marks_free(&client->tasks);
 	free(client->capabilities);
 	free(client->info);

@@ -22,11 +22,13 @@ struct client {
 	struct client *prev, *next;
 	struct upstream *up;
 	struct link *link;
-	struct instance *instance; /* its own, NULL until needed; never the shared one */
+	struct instance *instance; /* its own, NULL until needed; never a shared one */
 	struct call *calls;        /* by stream */
 	unsigned n_calls;
 	bool attached;
 	char tag[24]; /* a word for logs */
+	char principal[128];
+	enum mcp_era era; /* modern: no session, many clients of one principal */
 	enum mcp_version version;
 	enum mcp_log_level level;
 	char *capabilities, *info; /* raw JSON */
@@ -43,10 +45,14 @@ extern const struct link_handlers client_handlers;
 void client_accepted(struct process *process, struct link *link);
 void client_free(struct client *client);
 
-/* The instance that serves it; NULL until there is one. */
+/* The one instance that serves it; NULL until there is one, or where a pool does. */
 struct instance *client_instance(const struct client *client);
+/* Does this instance serve it, alone or with others? */
+bool client_uses(const struct client *client, const struct instance *instance);
 /* A call's fate. */
 void client_done(struct client *client, const struct call *call, struct outcome *outcome);
+/* The fate of a call that it may not have any more. */
+void client_tell(struct client *client, uint32_t stream, const struct outcome *outcome);
 /* The server closed the stream on which the answer was awaited. */
 void client_parked(struct client *client, const struct call *call);
 /* A notification, of a call or of none (call NULL). Dropped when the link is full. */
@@ -59,7 +65,7 @@ bool mark_has(const struct mark *marks, struct span key);
 int mark_add(struct mark **marks, struct span key);
 void mark_remove(struct mark **marks, struct span key);
 void marks_free(struct mark **marks);
-/* Has another client on the shared instance subscribed to this? */
+/* Has another client that the same instances serve subscribed to this? */
 bool client_shares_subscription(const struct client *client, struct span uri);
 
 #endif

@@ -3,9 +3,12 @@
 #include "call.h"
 #include "client.h"
 #include "clock.h"
+#include "era.h"
 #include "json_write.h"
+#include "listen.h"
 #include "listing.h"
 #include "log.h"
+#include "pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,58 +17,47 @@
 /* What registry and workers take of it in one message. */
 #define FACTS_MAX (1024u * 1024u - 4096u)
 
-#define OUR_INFO \
-	"{\"name\":\"gatehouse\",\"title\":\"Gatehouse\",\"version\":\"" GATEHOUSE_VERSION "\"}"
-/* A server offers the most to a client that can everything. */
-#define EVERYTHING \
-	"{\"roots\":{\"listChanged\":true},\"sampling\":{\"context\":{},\"tools\":{}}," \
-	"\"elicitation\":{\"form\":{},\"url\":{}}}"
+/* One that does not know `server/discover` may also keep silent; then it is asked the other way,
+ * too. */
+#define SILENCE_MS 2000u
 
 static int write_initialize(const struct instance *instance, struct buf *out)
 {
 	const struct client *client = instance->client;
 	enum mcp_version version = client ? client->version : MCP_LATEST_LEGACY;
-	const char *capabilities = upstream_isolates(instance->up) ? EVERYTHING : "{}";
-	const char *info = OUR_INFO;
+	const char *capabilities = upstream_isolates(instance->up) ? ERA_EVERYTHING : "{}";
+	const char *info = ERA_OUR_INFO;
 
 	if (client) {
 		capabilities = client->capabilities;
 		if (json_object_get(span_str(client->info), SPAN_LIT("name")).len)
 			info = client->info;
+	} else if (instance->pool) {
+		capabilities = instance->pool->capabilities;
 	}
 	return buf_printf(out, "{\"protocolVersion\":\"%s\",\"capabilities\":%s,\"clientInfo\":%s}",
 		mcp_version_name(version), capabilities, info);
 }
 
-static void refuse(struct instance *instance, const struct err *err)
-{
-	instance_fail(instance, RESTART_HANDSHAKE, err);
-}
-
-/* The server answered initialize with an error. */
-static void on_refused(struct instance *instance, struct span error)
+/* An answer that is an error, or none. */
+static void note_refusal(
+	struct instance *instance, const char *method, const struct outcome *outcome)
 {
 	struct span message = SPAN_LIT("no message"), data;
 	int64_t code = 0;
-	struct err err = {0};
 
-	jsonrpc_error_get(error, &code, &message, &data);
+	/* what it said first is what people need to know */
+	if (instance->refused.code)
+		return;
+	if (outcome->kind != 1) {
+		instance->refused = outcome->err;
+		return;
+	}
+	jsonrpc_error_get(outcome->payload, &code, &message, &data);
 	if (message.len > 200)
 		message.len = 200;
-	if (code == err_rpc_code(ERR_METHOD_NOT_FOUND) ||
-		code == err_rpc_code(ERR_UNSUPPORTED_VERSION)) {
-		instance->era = MCP_MODERN;
-		err_set(&err, ERR_PROTOCOL,
-			"it refuses initialize (%lld %.*s): it speaks only revision %s or later, "
-			"and "
-			"servers are spoken with up to %s",
-			(long long)code, SPAN_ARG(message), mcp_version_name(MCP_FIRST_MODERN),
-			mcp_version_name(MCP_LATEST_LEGACY));
-	} else {
-		err_set(&err, ERR_PROTOCOL, "it refuses initialize: %lld %.*s", (long long)code,
-			SPAN_ARG(message));
-	}
-	refuse(instance, &err);
+	err_set(&instance->refused, ERR_PROTOCOL, "it refuses %s: %lld %.*s", method,
+		(long long)code, SPAN_ARG(message));
 }
 
 static void write_fact(struct buf *out, const char *key, struct span value, enum json_type type)
@@ -78,14 +70,17 @@ static void write_fact(struct buf *out, const char *key, struct span value, enum
 
 static int keep_facts(struct instance *instance, struct span result)
 {
+	struct span info = json_object_get(result, SPAN_LIT("serverInfo"));
 	struct buf facts;
+
+	if (!info.len)
+		info = json_path(result, "_meta", MCP_META_SERVER_INFO, NULL);
 
 	buf_init(&facts, FACTS_MAX + 64);
 	buf_append_char(&facts, '{');
 	write_fact(&facts, "capabilities", json_object_get(result, SPAN_LIT("capabilities")),
 		JSON_OBJECT);
-	write_fact(
-		&facts, "serverInfo", json_object_get(result, SPAN_LIT("serverInfo")), JSON_OBJECT);
+	write_fact(&facts, "serverInfo", info, JSON_OBJECT);
 	write_fact(&facts, "instructions", json_object_get(result, SPAN_LIT("instructions")),
 		JSON_STRING);
 	if (buf_append(&facts, "}", 2) < 0) {
@@ -130,58 +125,159 @@ static void say_initialized(struct instance *instance)
 	up->ops->send(instance->transport, &msg);
 }
 
-static void on_answered(struct instance *instance, const struct outcome *outcome, void *arg)
+static void become_ready(struct instance *instance, enum mcp_era era)
 {
 	const struct timeval idle = {(time_t)(instance->up->server->idle / 1000),
 		(suseconds_t)(instance->up->server->idle % 1000 * 1000)};
+	struct upstream *up = instance->up;
+
+	up->speaks[era] = SPEAKS_YES;
+	if (instance->denied[!era])
+		up->speaks[!era] = SPEAKS_NO;
+	event_del(instance->held);
+	instance->state = INSTANCE_READY;
+	instance->era = era;
+	instance->ready_ms = clock_ms();
+	instance_touch(instance);
+	event_del(instance->timer);
+	if (!instance->listing)
+		event_add(instance->timer, &idle);
+	log_debug("server.ready", "the server can be called", KV_STR("server", up->server->name),
+		KV_STR("session", instance->label),
+		KV_STR("protocol", mcp_version_name(instance->version)));
+	if (era == MCP_LEGACY)
+		say_initialized(instance);
+	handshake_restore(instance);
+	if (instance->listing)
+		listing_begin(instance->listing);
+	listen_update(instance);
+	calls_go(instance);
+}
+
+static void ask_era(struct instance *instance, enum mcp_era era);
+
+/* It does not speak this era: perhaps the other one. */
+static void try_other(struct instance *instance, enum mcp_era era)
+{
+	instance->denied[era] = true;
+	if (!instance->asked[!era])
+		ask_era(instance, !era);
+	else if (instance->denied[!era])
+		instance_fail(instance, RESTART_HANDSHAKE, &instance->refused);
+}
+
+static void on_answered(struct instance *instance, const struct outcome *outcome, void *arg)
+{
 	struct err err = {0};
 
 	(void)arg;
 	if (instance->state != INSTANCE_GREETING)
 		return;
-	if (outcome->kind == 1) {
-		on_refused(instance, outcome->payload);
+	if (outcome->kind != 0) {
+		note_refusal(instance, "initialize", outcome);
+		try_other(instance, MCP_LEGACY);
 		return;
 	}
-	if (outcome->kind == 2)
-		err = outcome->err;
-	else if (read_version(instance, outcome->payload, &err) == 0 &&
-		 keep_facts(instance, outcome->payload) < 0)
+	if (read_version(instance, outcome->payload, &err) == 0 &&
+		keep_facts(instance, outcome->payload) < 0)
 		err_set(&err, ERR_NO_MEMORY, "no memory for its answer to initialize");
 	if (err.code) {
-		refuse(instance, &err);
+		instance->refused = err;
+		try_other(instance, MCP_LEGACY);
 		return;
 	}
-	instance->state = INSTANCE_READY;
-	instance->era = MCP_LEGACY;
-	instance->ready_ms = clock_ms();
-	instance_touch(instance);
-	event_del(instance->timer);
-	if (instance->client)
-		event_add(instance->timer, &idle);
-	log_debug("server.ready", "the server can be called",
-		KV_STR("server", instance->up->server->name), KV_STR("session", instance->label),
-		KV_STR("protocol", mcp_version_name(instance->version)));
-	say_initialized(instance);
-	handshake_restore(instance);
-	if (instance->listing)
-		listing_begin(instance->listing);
-	calls_go(instance);
+	become_ready(instance, MCP_LEGACY);
 }
 
-void handshake_begin(struct instance *instance)
+static bool has_version(struct span versions, enum mcp_version version)
+{
+	struct json_iter iter = json_iter(versions);
+	struct span each;
+
+	while (json_iter_element(&iter, &each))
+		if (json_equal_string(each, span_str(mcp_version_name(version))))
+			return true;
+	return false;
+}
+
+static void on_discovered(struct instance *instance, const struct outcome *outcome, void *arg)
+{
+	struct span versions =
+		json_object_get(outcome->payload, SPAN_LIT("supportedVersions"));
+
+	(void)arg;
+	if (instance->state != INSTANCE_GREETING)
+		return;
+	if (outcome->kind != 0 || !has_version(versions, MCP_FIRST_MODERN) ||
+		keep_facts(instance, outcome->payload) < 0) {
+		/* an older server has many ways not to know it; what it says to initialize counts */
+		if (instance->asked[MCP_LEGACY])
+			note_refusal(instance, "server/discover", outcome);
+		try_other(instance, MCP_MODERN);
+		return;
+	}
+	instance->version = MCP_FIRST_MODERN;
+	become_ready(instance, MCP_MODERN);
+}
+
+static int discover(struct instance *instance)
+{
+	const struct upstream *up = instance->up;
+	uint64_t limit = (uint64_t)up->server->start_timeout / 2;
+	struct timeval silence;
+
+	limit = limit < SILENCE_MS ? limit : SILENCE_MS;
+	silence = (struct timeval){(time_t)(limit / 1000), (suseconds_t)(limit % 1000 * 1000)};
+	if (up->speaks[MCP_MODERN] == SPEAKS_UNKNOWN)
+		event_add(instance->held, &silence);
+	return call_own(instance, MCP_DISCOVER, SPAN_NONE, 0, on_discovered, NULL);
+}
+
+static int initialize(struct instance *instance)
+{
+	struct buf params;
+	int r;
+
+	buf_init(&params, 2u * 1024 * 1024);
+	r = write_initialize(instance, &params);
+	if (r == 0)
+		r = call_own(instance, MCP_INITIALIZE, buf_span(&params), 0, on_answered, NULL);
+	buf_free(&params);
+	return r;
+}
+
+static void ask_era(struct instance *instance, enum mcp_era era)
 {
 	struct err err = {0};
-	struct buf params;
 
+	instance->era = era;
+	instance->asked[era] = true;
+	if ((era == MCP_MODERN ? discover(instance) : initialize(instance)) == 0)
+		return;
+	err_set(&err, ERR_NO_MEMORY, "the conversation cannot be begun");
+	instance_fail(instance, RESTART_HANDSHAKE, &err);
+}
+
+void handshake_unanswered(struct instance *instance)
+{
+	if (!instance->asked[MCP_LEGACY])
+		ask_era(instance, MCP_LEGACY);
+}
+
+/* A client is spoken for in its own era where the server speaks it: then nothing is lost. */
+void handshake_begin(struct instance *instance)
+{
+	const struct upstream *up = instance->up;
+	enum mcp_era era = instance->client ? instance->client->era : MCP_MODERN;
+
+	if (up->speaks[era] == SPEAKS_NO)
+		era = !era;
+	/* HTTP+SSE is a transport of the legacy era */
+	if (up->server->type == CONFIG_TYPE_SSE)
+		era = MCP_LEGACY;
 	instance->state = INSTANCE_GREETING;
-	buf_init(&params, 2u * 1024 * 1024);
-	if (write_initialize(instance, &params) < 0 ||
-		call_own(instance, MCP_INITIALIZE, buf_span(&params), 0, on_answered, NULL) < 0) {
-		err_set(&err, ERR_NO_MEMORY, "initialize cannot be sent");
-		refuse(instance, &err);
-	}
-	buf_free(&params);
+	instance->refused = (struct err){0};
+	ask_era(instance, era);
 }
 
 /* --- what was agreed on before --------------------------------------------------------------- */
@@ -211,7 +307,8 @@ void handshake_set_level(struct instance *instance)
 	enum mcp_log_level level = wanted_level(instance);
 	char params[64];
 
-	if (instance->state != INSTANCE_READY || level == instance->level ||
+	if (instance->state != INSTANCE_READY || instance->era != MCP_LEGACY ||
+		level == instance->level ||
 		level == MCP_LOG_NONE || !instance_can(instance, "logging"))
 		return;
 	instance->level = level;
@@ -224,7 +321,7 @@ void handshake_subscribe(struct instance *instance, const struct client *client)
 	const struct mark *mark;
 	struct buf params;
 
-	if (instance->state != INSTANCE_READY ||
+	if (instance->state != INSTANCE_READY || instance->era != MCP_LEGACY ||
 		!mcp_capable(instance->capabilities, "resources.subscribe"))
 		return;
 	for (mark = client->subscriptions; mark; mark = mark->hh.next) {
@@ -246,8 +343,9 @@ void handshake_restore(struct instance *instance)
 		handshake_subscribe(instance, instance->client);
 		return;
 	}
-	if (!instance_is_shared(instance))
-		return;
 	DL_FOREACH(instance->up->clients, client)
-	handshake_subscribe(instance, client);
+	{
+		if (client_uses(client, instance))
+			handshake_subscribe(instance, client);
+	}
 }

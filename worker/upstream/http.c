@@ -133,6 +133,19 @@ static bool http_forget(struct transport *transport, uint64_t id)
 	return false;
 }
 
+static bool http_withdraw(struct transport *transport, uint64_t id)
+{
+	struct http *http = http_of(transport);
+	struct exchange *exchange = find(http, id);
+	bool written = exchange && (exchange->ever_written ||
+					   (exchange->connection &&
+						   connection_written(exchange->connection)));
+
+	if (written)
+		exchange_free(exchange);
+	return !written && http_forget(transport, id);
+}
+
 static void http_negotiated(struct transport *transport, enum mcp_version version)
 {
 	struct http *http = http_of(transport);
@@ -263,6 +276,7 @@ const struct transport_ops transport_http = {
 	.send = http_send,
 	.negotiated = http_negotiated,
 	.forget = http_forget,
+	.withdraw = http_withdraw,
 	.queued = http_queued,
 	.close = http_close,
 	.start = http_start,

@@ -1,5 +1,5 @@
 /*
- * Streamable HTTP towards a server (MCP 2025-03-26 to 2025-11-25, transports): what http.c (the
+ * Streamable HTTP towards a server (MCP 2025-03-26 to 2026-07-28, transports): what http.c (the
  * conversation) and http_exchange.c (one request and its response) share. With them, in
  * http_legacy.c, its predecessor HTTP+SSE (MCP 2024-11-05): all messages of the server come on the
  * response of one GET, ours are POSTed to the endpoint that this stream begins with.
@@ -61,7 +61,8 @@ struct exchange {
 	char *text;
 	size_t len;
 	char traceparent[64];
-	bool safe;
+	char *headers; /* of the message; NULL: none */
+	bool safe, modern;
 
 	struct connection *connection;
 	struct url url;

@@ -24,8 +24,8 @@
 
 /* Headers that are ours to write, whatever the configuration says. */
 static const char *const reserved[] = {"accept", "connection", "content-length", "content-type",
-	"host", "last-event-id", "mcp-protocol-version", "mcp-session-id", "transfer-encoding",
-	"upgrade", "te", "trailer"};
+	"host", "last-event-id", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id",
+	"transfer-encoding", "upgrade", "te", "trailer"};
 
 static const struct connection_events events;
 
@@ -45,12 +45,15 @@ struct exchange *exchange_new(struct http_host *host, struct http *http, enum ex
 	x->kind = kind;
 	x->id = msg->id;
 	x->safe = msg->safe || kind != EXCHANGE_POST;
+	x->modern = msg->modern && http->mode != HTTP_LEGACY;
+	x->headers = msg->headers.len ? strndup(msg->headers.p, msg->headers.len) : NULL;
 	x->url = legacy_is_post(x) ? http->endpoint : host->url;
 	x->len = msg->text.len;
 	x->text = malloc(msg->text.len + 1);
 	x->timer = evtimer_new(upstream_base(host->up), on_timer, x);
-	if (!x->text || !x->timer) {
+	if (!x->text || !x->timer || (msg->headers.len && !x->headers)) {
 		free(x->text);
+		free(x->headers);
 		if (x->timer)
 			event_free(x->timer);
 		free(x);
@@ -85,6 +88,7 @@ void exchange_free(struct exchange *x)
 	sse_parser_free(x->events);
 	buf_free(&x->body);
 	free(x->text);
+	free(x->headers);
 	free(x);
 }
 
@@ -157,10 +161,13 @@ static void header(struct buf *out, const char *name, const char *value)
 static void write_conversation(const struct exchange *x, struct buf *out)
 {
 	const struct http *http = x->http;
+	enum mcp_version version = x->modern ? MCP_FIRST_MODERN : http->version;
 
-	if (http->version > MCP_2025_03_26)
-		header(out, "MCP-Protocol-Version", mcp_version_name(http->version));
-	if (http->session[0])
+	if (version > MCP_2025_03_26)
+		header(out, "MCP-Protocol-Version", mcp_version_name(version));
+	if (x->headers)
+		buf_append_str(out, x->headers);
+	if (http->session[0] && !x->modern)
 		header(out, "Mcp-Session-Id", http->session);
 	if (x->last_event[0])
 		header(out, "Last-Event-ID", x->last_event);
@@ -253,7 +260,7 @@ static void resume_later(struct exchange *x)
 /* Can the rest of this response still be had? */
 static bool can_resume(const struct exchange *x)
 {
-	if (!x->http)
+	if (!x->http || x->modern)
 		return false;
 	if (x->kind == EXCHANGE_STREAM)
 		return true;
@@ -333,7 +340,8 @@ static void on_head(void *arg, const struct http1_head *head)
 		work_end(x);
 		return;
 	}
-	if (good && x->http && x->kind == EXCHANGE_POST && x->http->mode == HTTP_STREAMABLE)
+	if (good && x->http && x->kind == EXCHANGE_POST && x->http->mode == HTTP_STREAMABLE &&
+		!x->modern)
 		http_name_session(x->http, http1_header_get(head, "mcp-session-id"));
 	if (good && media_is(type, "text/event-stream"))
 		begin_events(x);
@@ -457,7 +465,7 @@ static void write_reason(const struct exchange *x, const struct jsonrpc *msg, st
 /* The server answered with an HTTP error. */
 static void refused(struct exchange *x)
 {
-	bool known = x->http && x->http->version != MCP_VERSION_NONE;
+	bool known = x->http && !x->modern && x->http->version != MCP_VERSION_NONE;
 	bool named = known && x->http->session[0];
 	enum executed executed = x->status < 500 ? EXECUTED_NO : EXECUTED_UNKNOWN;
 	enum err_code code = ERR_SERVER_DOWN;
@@ -467,7 +475,7 @@ static void refused(struct exchange *x)
 
 	if (x->body_kind == BODY_JSON)
 		jsonrpc_parse(buf_span(&x->body), &msg, NULL);
-	if (is_answer(x, &msg) && x->status != 404) {
+	if (is_answer(x, &msg) && (x->status != 404 || x->modern)) {
 		give_message(x, buf_span(&x->body));
 		if (!x->dead)
 			over(x, NULL, EXECUTED_NO);

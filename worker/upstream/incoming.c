@@ -4,6 +4,7 @@
 #include "client.h"
 #include "listing.h"
 #include "log.h"
+#include "round.h"
 
 #include <utlist.h>
 
@@ -28,6 +29,8 @@ static void on_reply(struct instance *instance, const struct jsonrpc *msg)
 			KV_STR("server", instance->up->server->name), KV_SPAN("id", msg->id));
 		return;
 	}
+	if (msg->kind == JSONRPC_RESULT && round_take(call, msg->result))
+		return;
 	outcome.kind = msg->kind == JSONRPC_ERROR;
 	outcome.payload = outcome.kind ? msg->error : msg->result;
 	call_finish(call, &outcome);
@@ -84,7 +87,7 @@ static void on_updated(struct instance *instance, const struct jsonrpc *msg, uin
 	if (json_string_append(json_object_get(msg->params, SPAN_LIT("uri")), &uri) == 0) {
 		DL_FOREACH(instance->up->clients, client)
 		{
-			if (client_instance(client) == instance &&
+			if (client_uses(client, instance) &&
 				mark_has(client->subscriptions, buf_span(&uri)))
 				client_note(client, NULL, msg->method, msg->params);
 		}
@@ -92,12 +95,22 @@ static void on_updated(struct instance *instance, const struct jsonrpc *msg, uin
 	buf_free(&uri);
 }
 
+/* Clients without a session have the catalogue's lists. */
+static void refresh_catalogue(struct upstream *up, enum mcp_method method)
+{
+	listing_changed(up->catalogue->listing, method);
+	if (up->catalogue->state != INSTANCE_READY)
+		instance_refresh(up);
+}
+
 static void on_list_changed(struct instance *instance, const struct jsonrpc *msg, uint64_t related)
 {
 	(void)related;
 	if (instance->listing)
 		listing_changed(instance->listing, mcp_method_find(msg->method));
-	else
+	else if (instance->pool)
+		refresh_catalogue(instance->up, mcp_method_find(msg->method));
+	else if (instance->client)
 		client_note(instance->client, NULL, msg->method, msg->params);
 }
 
@@ -112,7 +125,7 @@ static void on_task(struct instance *instance, const struct jsonrpc *msg, uint64
 	if (json_string_append(json_object_get(msg->params, SPAN_LIT("taskId")), &id) == 0) {
 		DL_FOREACH(instance->up->clients, client)
 		{
-			if (client_instance(client) == instance &&
+			if (client_uses(client, instance) &&
 				mark_has(client->tasks, buf_span(&id)))
 				client_note(client, NULL, msg->method, msg->params);
 		}

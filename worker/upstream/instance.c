@@ -4,7 +4,9 @@
 #include "client.h"
 #include "clock.h"
 #include "listing.h"
+#include "listen.h"
 #include "log.h"
+#include "pool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +32,7 @@ static void set_timer(struct instance *instance, uint64_t ms)
 
 bool instance_is_shared(const struct instance *instance)
 {
-	return !instance->client && !upstream_isolates(instance->up);
+	return instance->listing && !upstream_isolates(instance->up);
 }
 
 bool instance_can(const struct instance *instance, const char *capability)
@@ -52,6 +54,8 @@ static void open_now(struct instance *instance)
 
 	instance->state = INSTANCE_OPENING;
 	instance->level = MCP_LOG_NONE;
+	memset(instance->asked, 0, sizeof(instance->asked));
+	memset(instance->denied, 0, sizeof(instance->denied));
 	if (up->ops->open(up, instance->label, &instance_events, instance, &instance->transport,
 		    &err) < 0) {
 		instance_fail(instance, RESTART_SPAWN, &err);
@@ -68,7 +72,7 @@ static void count_places(const struct upstream *up, unsigned *ret_live, unsigned
 
 	DL_FOREACH(up->instances, each)
 	{
-		if (each->client && each->transport)
+		if (!each->listing && each->transport)
 			live++;
 	}
 	*ret_live = live;
@@ -80,7 +84,7 @@ static int open_if_room(struct instance *instance, struct err *err)
 	struct upstream *up = instance->up;
 	unsigned live, all;
 
-	if (instance->client && up->ops->has_child) {
+	if (!instance->listing && up->ops->has_child) {
 		count_places(up, &live, &all);
 		if (live >= (unsigned)up->server->max)
 			return err_set(err, ERR_SERVER_CAPACITY,
@@ -144,6 +148,7 @@ static void drop_transport(struct instance *instance)
 	if (instance->transport)
 		instance->up->ops->close(instance->transport);
 	instance->transport = NULL;
+	listen_reset(instance);
 	if (instance->listing)
 		listing_reset(instance->listing);
 }
@@ -177,7 +182,9 @@ static uint64_t next_pause(struct instance *instance, bool was_ready)
 /* Somebody wants it back without asking. */
 static bool is_missed(const struct instance *instance)
 {
-	return !instance->client || instance->waiting || instance->client->subscriptions;
+	return instance->listing || instance->waiting ||
+	       (instance->pool ? pool_is_subscribed(instance->pool)
+			       : instance->client->subscriptions != NULL);
 }
 
 void instance_fail(struct instance *instance, enum restart_reason reason, const struct err *cause)
@@ -198,7 +205,9 @@ void instance_fail(struct instance *instance, enum restart_reason reason, const 
 	calls_lost(instance, &why, !was_ready || pause > WORTH_WAITING_MS);
 	asks_drop(instance, true);
 	drop_transport(instance);
-	if (!instance->client)
+	if (was_ready)
+		up->speaks[MCP_LEGACY] = up->speaks[MCP_MODERN] = SPEAKS_UNKNOWN;
+	if (instance->listing)
 		reporter_state(up, SERVER_DOWN, err_text(err), NULL, NULL);
 	if (is_missed(instance) && !up->stop_until_ms) {
 		instance->state = INSTANCE_PAUSED;
@@ -210,8 +219,11 @@ void instance_fail(struct instance *instance, enum restart_reason reason, const 
 
 static bool is_idle(const struct instance *instance)
 {
-	return instance->client && instance->n_calls == 0 && !instance->waiting &&
-	       !instance->asks && !instance->client->subscriptions;
+	return !instance->listing && !calls_of_clients(instance) &&
+	       !(instance->client && instance->client->n_calls) &&
+	       !instance->asks &&
+	       !(instance->pool ? pool_is_subscribed(instance->pool)
+				: instance->client->subscriptions != NULL);
 }
 
 static void on_idle(struct instance *instance)
@@ -223,6 +235,8 @@ static void on_idle(struct instance *instance)
 		set_timer(instance, idle);
 	else if (since < idle)
 		set_timer(instance, idle - since);
+	else if (instance->pool)
+		pool_leave(instance);
 	else
 		instance_stop(instance);
 }
@@ -257,9 +271,14 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 static void on_held(evutil_socket_t fd, short what, void *arg)
 {
+	struct instance *instance = arg;
+
 	(void)fd;
 	(void)what;
-	calls_go(arg);
+	if (instance->state == INSTANCE_GREETING)
+		handshake_unanswered(instance);
+	else
+		calls_go(instance);
 }
 
 /* --- what the transport says ----------------------------------------------------------------- */
@@ -329,6 +348,9 @@ static void on_closed(void *arg, const struct err *err)
 {
 	struct instance *instance = arg;
 
+	/* some end when they are asked something before initialize */
+	if (instance->state == INSTANCE_GREETING && instance->era == MCP_MODERN)
+		instance->up->speaks[MCP_MODERN] = SPEAKS_NO;
 	instance_fail(instance,
 		err->code == -ERR_SERVER_GARBAGE      ? RESTART_GARBAGE
 		: instance->state == INSTANCE_OPENING ? RESTART_SPAWN
@@ -347,19 +369,21 @@ const struct transport_events instance_events = {
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-struct instance *instance_new(struct upstream *up, struct client *client)
+struct instance *instance_new(struct upstream *up, struct client *client, struct pool *pool)
 {
+	bool catalogue = !client && !pool;
 	struct instance *instance = calloc(1, sizeof(*instance));
 
 	if (!instance)
 		return NULL;
 	instance->up = up;
 	instance->client = client;
+	instance->pool = pool;
 	instance->timer = evtimer_new(upstream_base(up), on_timer, instance);
 	instance->held = evtimer_new(upstream_base(up), on_held, instance);
-	if (!client)
+	if (catalogue)
 		instance->listing = listing_new(instance);
-	if (!instance->timer || !instance->held || (!client && !instance->listing)) {
+	if (!instance->timer || !instance->held || (catalogue && !instance->listing)) {
 		if (instance->timer)
 			event_free(instance->timer);
 		if (instance->held)
@@ -369,6 +393,8 @@ struct instance *instance_new(struct upstream *up, struct client *client)
 	}
 	if (client)
 		snprintf(instance->label, sizeof(instance->label), "%s", client->tag);
+	else if (pool)
+		snprintf(instance->label, sizeof(instance->label), "sessionless");
 	else if (upstream_isolates(up))
 		snprintf(instance->label, sizeof(instance->label), "probe");
 	DL_APPEND(up->instances, instance);
@@ -387,6 +413,7 @@ void instance_free(struct instance *instance, enum err_code code, const char *wh
 	asks_drop(instance, false);
 	drop_transport(instance);
 	listing_free(instance->listing);
+	listen_free(instance);
 	event_free(instance->timer);
 	event_free(instance->held);
 	DL_DELETE(instance->up->instances, instance);

@@ -26,11 +26,15 @@ enum instance_state {
 struct instance {
 	struct instance *prev, *next;
 	struct upstream *up;
-	struct client *client; /* whose it is; NULL for the catalogue's */
+	struct client *client; /* whose it is; NULL for a pool's and the catalogue's */
+	struct pool *pool;     /* whose it is; or NULL */
 	char label[24];
 	enum instance_state state;
 	struct transport *transport;
-	enum mcp_era era; /* the modern one is recognised, and refused with a sentence */
+	enum mcp_era era; /* in which it is spoken with */
+	/* this time, whether it speaks that era, and it does not; by enum mcp_era */
+	bool asked[2], denied[2];
+	struct err refused; /* what it said first */
 	enum mcp_version version;
 	char *facts;              /* JSON: capabilities, serverInfo, instructions */
 	struct span capabilities; /* in facts */
@@ -42,17 +46,19 @@ struct instance {
 	unsigned n_asks;
 
 	struct event *timer;      /* what it means depends on the state */
-	struct event *held;       /* calls wait until their worker knows they leave */
+	struct event *held;       /* calls wait until their worker knows they leave; greeting: its
+				     first question is not answered */
 	unsigned failures;        /* in a row */
 	uint64_t ready_ms;        /* since when */
 	uint64_t used_ms;         /* last time */
 	uint64_t start_ms;        /* not opened again before */
 	enum mcp_log_level level; /* as the server was told */
 	struct listing *listing;  /* NULL unless this is the catalogue's */
+	struct listen *listen;    /* NULL: not told of changes by a modern server (listen.h) */
 };
 
-/* client: NULL for the catalogue's. NULL: no memory. */
-struct instance *instance_new(struct upstream *up, struct client *client);
+/* client, pool: both NULL for the catalogue's. NULL: no memory. */
+struct instance *instance_new(struct upstream *up, struct client *client, struct pool *pool);
 /* Calls that are left are answered with this. The transport is closed politely. */
 void instance_free(struct instance *instance, enum err_code code, const char *why);
 
@@ -78,6 +84,8 @@ extern const struct transport_events instance_events;
 
 /* --- handshake.c --- */
 void handshake_begin(struct instance *instance);
+/* The server keeps silent: perhaps it does not know what it was asked. */
+void handshake_unanswered(struct instance *instance);
 /* Tell a server that has just begun what this client had asked of it before: log level,
  * subscriptions. */
 void handshake_restore(struct instance *instance);

@@ -1,10 +1,12 @@
 #include "listing.h"
 #include "bounds.h"
 #include "call.h"
+#include "client.h"
 #include "hash.h"
 #include "log.h"
 
 #include <stdlib.h>
+#include <utlist.h>
 
 /* Changes that come in a row are read once. */
 #define SETTLE_MS 100
@@ -24,6 +26,7 @@ struct listing {
 	struct instance *instance;
 	struct event *timer;
 	bool wanted[CATALOGUE_KIND_MAX];
+	bool announced[CATALOGUE_KIND_MAX]; /* the server has said that it changed */
 	bool reading;
 	enum catalogue_kind kind; /* being read */
 	struct buf items;
@@ -90,6 +93,7 @@ void listing_reset(struct listing *listing)
 	event_del(listing->deadline);
 	listing->reading = false;
 	memset(listing->wanted, 0, sizeof(listing->wanted));
+	memset(listing->announced, 0, sizeof(listing->announced));
 	buf_free(&listing->items);
 }
 
@@ -101,16 +105,45 @@ static void give_up(struct listing *listing, const char *why)
 		KV_SPAN("method", mcp_method_info(lists[listing->kind].method)->name));
 }
 
+/*
+ * The server says that a list has changed, and it reads as before. What differs is told through the
+ * catalogue; this is for those who asked to hear of the server's word.
+ */
+static void pass_on_announcement(struct listing *listing)
+{
+	const struct reporter *reporter = &listing->instance->up->reporter;
+	enum catalogue_kind kind = listing->kind;
+	bool announced = listing->announced[kind];
+	struct client *client;
+
+	listing->announced[kind] = false;
+	if (!announced || kind == CATALOGUE_TEMPLATE || !reporter->lists[kind] ||
+		!span_equal(buf_span(&listing->items),
+			span_of(reporter->lists[kind], reporter->list_len[kind])))
+		return;
+	DL_FOREACH(listing->instance->up->clients, client)
+	{
+		const struct instance *instance = client_instance(client);
+
+		/* others hear it in conversations of their own */
+		if (client->era == MCP_MODERN || (instance && instance->era == MCP_MODERN))
+			client_note(client, NULL, mcp_method_info(lists[kind].changed)->name,
+				SPAN_NONE);
+	}
+}
+
 static void list_over(struct listing *listing, bool complete)
 {
 	struct upstream *up = listing->instance->up;
 
 	listing->reading = false;
 	event_del(listing->deadline);
-	if (complete && buf_append_char(&listing->items, ']') == 0)
+	if (complete && buf_append_char(&listing->items, ']') == 0) {
+		pass_on_announcement(listing);
 		reporter_list(up, listing->kind, buf_span(&listing->items));
-	else if (!up->reporter.lists[listing->kind])
+	} else if (!up->reporter.lists[listing->kind]) {
 		reporter_list(up, listing->kind, SPAN_LIT("[]"));
+	}
 	buf_free(&listing->items);
 	read_next(listing);
 }
@@ -278,6 +311,6 @@ void listing_changed(struct listing *listing, enum mcp_method method)
 
 	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
 		if (lists[kind].changed == method)
-			listing->wanted[kind] = true;
+			listing->wanted[kind] = listing->announced[kind] = true;
 	event_add(listing->timer, &tv);
 }

@@ -2,7 +2,10 @@
 #include "client.h"
 #include "clock.h"
 #include "log.h"
+#include "parked.h"
+#include "pool.h"
 #include "queries.h"
+#include "seal.h"
 #include "transport.h"
 
 #include <stdio.h>
@@ -91,7 +94,7 @@ static int before_jail(struct process *process, struct span config, struct err *
 	r = take_config(up, config, err);
 	if (r == 0 && up->server->type == CONFIG_TYPE_STDIO)
 		process_set_sandbox(process, SANDBOX_UPSTREAM_STDIO);
-	return r;
+	return r < 0 ? r : seal_new(process_state_dir(process), &up->seal, err);
 }
 
 static void start_catalogue(struct upstream *up)
@@ -102,7 +105,7 @@ static void start_catalogue(struct upstream *up)
 	if (up->ops && up->ops->start && up->ops->start(up, &err) < 0)
 		up->ops = NULL;
 	if (up->ops) {
-		up->catalogue = instance_new(up, NULL);
+		up->catalogue = instance_new(up, NULL, NULL);
 		if (up->catalogue) {
 			instance_want(up->catalogue, &err);
 			return;
@@ -190,6 +193,9 @@ static void cleanup(struct process *process)
 	while (up->clients)
 		client_free(up->clients);
 	instance_free(up->catalogue, ERR_CLOSED, "the process ends");
+	pools_free(up);
+	parked_free_all(up);
+	seal_free(up->seal);
 	if (up->ops && up->ops->stop)
 		up->ops->stop(up);
 	link_free(up->admin);

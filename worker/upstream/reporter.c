@@ -7,6 +7,8 @@
 #include <stdlib.h>
 
 #define RETRY_MS 50
+/* What tools ask for headers with (2026-07-28). */
+#define HEADER_KEY "x-mcp-header"
 
 static void again_later(struct upstream *up)
 {
@@ -172,5 +174,7 @@ void reporter_list(struct upstream *up, enum catalogue_kind kind, struct span ar
 	reporter->lists[kind] = copy;
 	reporter->list_len[kind] = array.len;
 	reporter->list_unsent[kind] = true;
+	if (kind == CATALOGUE_TOOL)
+		up->header_tools = memmem(array.p, array.len, HEADER_KEY, sizeof(HEADER_KEY) - 1);
 	send_unsent(up);
 }

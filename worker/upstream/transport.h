@@ -22,6 +22,8 @@ struct transport_message {
 	uint64_t id;             /* of a request of ours; 0: a notification or an answer */
 	struct span text;        /* one checked JSON object, line ends where the peer had them; copied */
 	struct span traceparent; /* where the transport has headers; may be empty */
+	struct span headers;     /* "Name: value\r\n" each, of a modern request; may be empty */
+	bool modern;             /* it stands alone: no session, nothing to be resumed */
 	bool safe;               /* may be sent twice */
 	bool barrier;            /* what is sent later waits until the server has taken this */
 };
@@ -65,6 +67,11 @@ struct transport_ops {
 	/* Nobody waits for the answer of this request any more. True: it never left,
 	 * and will not. */
 	bool (*forget)(struct transport *transport, uint64_t id);
+	/*
+	 * The same for a modern request, by closing what carries it, which cancels it. NULL: where
+	 * a notification does that.
+	 */
+	bool (*withdraw)(struct transport *transport, uint64_t id);
 	/* Unsent messages. */
 	size_t (*queued)(const struct transport *transport);
 	/* End the conversation politely; no event comes afterwards. Frees, now or later. */

@@ -22,6 +22,9 @@
 
 struct client;
 struct instance;
+struct parked;
+struct pool;
+struct seal;
 struct transport_ops;
 
 /* Attached sessions, calls of one client, and conversations at once. */
@@ -39,6 +42,13 @@ struct upstream {
 	unsigned n_clients;
 	struct instance *instances;
 	struct instance *catalogue; /* reads the lists; serves all where the server is shared */
+
+	/* does it speak the era? Asked once, remembered until a conversation breaks */
+	enum upstream_speaks { SPEAKS_UNKNOWN, SPEAKS_YES, SPEAKS_NO } speaks[2]; /* by enum mcp_era */
+	struct pool *pools;     /* of clients without a session (pool.h) */
+	struct parked *parked;  /* their calls that wait for them (parked.h) */
+	struct seal *seal;      /* what such a call is known by again */
+	bool header_tools;      /* some tool wants headers for its arguments */
 
 	uint64_t next_id;
 	unsigned children;         /* processes of the server that have not exited */

@@ -1,0 +1,371 @@
+/*
+ * Upstream workers between the eras: clients and servers with sessions and without (2026-07-28).
+ * The real program and real child processes; everybody else is played by the test.
+ */
+#include "clock.h"
+#include "upstream_world.h"
+
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SESSION "    command: /bin/true\n    isolation: session\n"
+#define SHARED "    command: /bin/true\n    isolation: shared\n"
+#define META(can) \
+	"\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\"own\":[1.0]," \
+	"\"io.modelcontextprotocol/clientCapabilities\":" can "}"
+#define FORMS "{\"elicitation\":{\"form\":{}}}"
+
+static struct world world;
+
+static void assert_contains(const char *text, const char *part)
+{
+	ck_assert_msg(
+		text && strstr(text, part), "'%s' is not in '%s'", part, text ? text : "(nothing)");
+}
+
+static void assert_lacks(const char *text, const char *part)
+{
+	ck_assert_msg(text && !strstr(text, part), "'%s' is in '%s'", part, text);
+}
+
+static void start_up(const char *server, const char *command)
+{
+	world_start(&world, server, command);
+	world_until(&world, world.state == SERVER_UP);
+}
+
+static void answer(struct world_session *session, const char *result)
+{
+	link_send(session->link, MSG_ANSWER, session->ask_stream, &(struct msg_answer){.kind = 0},
+		span_str(result), NULL);
+}
+
+static struct world_call *done(struct world_call *call)
+{
+	world_until(&world, call->done);
+	return call;
+}
+
+/* --- which era --------------------------------------------------------------------------- */
+
+static const struct {
+	const char *command, *version;
+} eras[] = {
+	{SCRIPTED " --modern", "2026-07-28"},
+	{SCRIPTED, "2025-11-25"},
+	{SCRIPTED " --silent", "2025-11-25"},
+};
+
+START_TEST(test_era)
+{
+	start_up(_i % 2 ? SHARED : SESSION, eras[_i].command);
+	ck_assert_str_eq(world.version, eras[_i].version);
+	assert_contains(world.facts, "\"serverInfo\":{\"name\":\"scripted\"");
+	assert_contains(world.facts, "\"instructions\":\"Say what to do.\"");
+	assert_contains(world.lists[CATALOGUE_TOOL], "\"rounds\"");
+	world_end(&world);
+}
+END_TEST
+
+/* --- a session at a server without ------------------------------------------------------- */
+
+#define WHO \
+	"{\"capabilities\":{\"elicitation\":{\"form\":{}}},\"clientInfo\":{\"name\":\"n\"," \
+	"\"version\":\"1\"}}"
+
+START_TEST(test_session_to_modern)
+{
+	struct world_session *session;
+	struct world_call *call;
+
+	start_up(SESSION, SCRIPTED " --modern");
+	session = world_attach(&world, "a", WHO);
+	call = done(world_call(session, "tools/call",
+		"{\"name\":\"whoami\",\"arguments\":{\"x\":1.50},\"_meta\":{\"a\":1,\"io."
+		"modelcontextprotocol/clientInfo\":{\"name\":\"fake\"}}}",
+		0, false));
+	assert_contains(call->payload, "\\\"arguments\\\":{\\\"x\\\":1.50}");
+	assert_contains(call->payload, "io.modelcontextprotocol/protocolVersion\\\":\\\"2026-07-28");
+	assert_contains(call->payload, "clientInfo\\\":{\\\"name\\\":\\\"n\\\"");
+	assert_contains(call->payload, "clientCapabilities\\\":{\\\"elicitation\\\"");
+	assert_contains(call->payload, "\\\"a\\\":1");
+	assert_lacks(call->payload, "fake");
+	assert_lacks(call->payload, "logLevel");
+	link_send(session->link, MSG_CLIENT_NOTE, 0,
+		&(struct msg_client_note){.method = SPAN_LIT("logging/setLevel")},
+		SPAN_LIT("{\"level\":\"error\"}"), NULL);
+	call = world_tool_done(session, "whoami", "{}");
+	assert_contains(call->payload, "io.modelcontextprotocol/logLevel\\\":\\\"error");
+	world_end(&world);
+}
+END_TEST
+
+/* The server's question becomes a request; then the call goes again, with the state as it was. */
+START_TEST(test_session_rounds)
+{
+	struct world_session *session;
+	struct world_call *call;
+
+	start_up(SESSION, SCRIPTED " --modern");
+	session = world_attach(&world, "a", WHO);
+	call = world_tool(session, "rounds", "{\"y\":2.0}");
+	world_until(&world, session->n_asks == 1);
+	ck_assert_str_eq(session->ask_method, "elicitation/create");
+	ck_assert_str_eq(session->ask_params, "{\"message\":\"m\",\"x\":1.50}");
+	ck_assert_uint_eq(session->ask_call, call->stream);
+	answer(session, "{\"action\":\"accept\",\"content\":{\"z\":3.0}}");
+	done(call);
+	ck_assert_uint_eq(call->kind, 0);
+	assert_contains(call->payload,
+		"\\\"inputResponses\\\":{\\\"k\\\\u0031\\\":{\\\"action\\\":\\\"accept\\\","
+		"\\\"content\\\":{\\\"z\\\":3.0}}},\\\"requestState\\\":\\\"s\\\\u0031 \\\\/ 1\\\"");
+	assert_contains(call->payload, "\\\"arguments\\\":{\\\"y\\\":2.0}");
+	/* the client will not say */
+	call = world_tool(session, "rounds", "{}");
+	world_until(&world, session->n_asks == 2);
+	link_send(session->link, MSG_ANSWER, session->ask_stream, &(struct msg_answer){.kind = 1},
+		SPAN_LIT("{\"code\":-1,\"message\":\"never\"}"), NULL);
+	done(call);
+	ck_assert_uint_eq(call->kind, 2);
+	ck_assert_uint_eq(call->executed, 2);
+	assert_contains(call->detail, "never");
+	/* the client gives up: the question is taken back */
+	call = world_tool(session, "rounds", "{}");
+	world_until(&world, session->n_asks == 3);
+	world_cancel(session, call);
+	done(call);
+	ck_assert_uint_eq(call->code, ERR_CANCELLED);
+	world_until(&world, session->ask_cancelled);
+	world_end(&world);
+}
+END_TEST
+
+START_TEST(test_session_listens)
+{
+	struct world_session *session;
+	struct world_call *call;
+
+	start_up(SESSION, SCRIPTED " --modern");
+	session = world_attach(&world, "a", NULL);
+	call = done(world_call(session, "resources/subscribe", "{\"uri\":\"test://a\"}", 0, true));
+	ck_assert_str_eq(call->payload, "{}");
+	call = world_tool_done(session, "state", "{}");
+	assert_contains(call->payload, "\\\"resourceSubscriptions\\\":[\\\"test://a\\\"]");
+	world_tool_done(session, "update", "{\"text\":\"test://a\"}");
+	world_until(&world, session->n_notes == 1);
+	assert_contains(session->last_note, "notifications/resources/updated");
+	done(world_call(session, "resources/unsubscribe", "{\"uri\":\"test://a\"}", 0, true));
+	world_tool_done(session, "update", "{\"text\":\"test://a\"}");
+	ck_assert_uint_eq(session->n_notes, 1);
+	world_end(&world);
+}
+END_TEST
+
+/* --- without a session ------------------------------------------------------------------- */
+
+#define ROUNDS "{\"name\":\"rounds\",\"arguments\":{}," META(FORMS)
+
+/* What server and client say goes through as it is, to one process for all of a principal. */
+START_TEST(test_modern_to_modern)
+{
+	struct world_session *first, *second;
+	struct world_call *call;
+
+	start_up(SESSION, SCRIPTED " --modern");
+	first = world_attach_modern(&world, "w1", "p");
+	second = world_attach_modern(&world, "w2", "p");
+	call = done(world_call(first, "tools/call", ROUNDS "}", 0, false));
+	ck_assert_str_eq(call->payload,
+		"{\"resultType\":\"input_required\",\"inputRequests\":{\"k\\u0031\":{\"method\":"
+		"\"elicitation/create\",\"params\":{\"message\":\"m\",\"x\":1.50}}},"
+		"\"requestState\":\"s\\u0031 \\/ 1\"}");
+	call = done(world_call(second, "tools/call",
+		ROUNDS ",\"inputResponses\":{\"k1\":{\"v\":1.50}},\"requestState\":\"s\\u0031 \\/ 1\"}",
+		0, false));
+	assert_contains(call->payload, "\\\"inputResponses\\\":{\\\"k1\\\":{\\\"v\\\":1.50}},"
+				       "\\\"requestState\\\":\\\"s\\\\u0031 \\\\/ 1\\\"");
+	assert_contains(call->payload, "\\\"own\\\":[1.0]");
+	ck_assert_uint_eq(world_alive(&world), 1);
+	world_end(&world);
+}
+END_TEST
+
+/* A task could not be asked for again. */
+START_TEST(test_no_tasks)
+{
+	struct world_session *session;
+	struct world_call *call;
+
+	start_up(SESSION, SCRIPTED " --modern");
+	session = world_attach_modern(&world, "w1", "p");
+	call = done(world_call(session, "tools/call",
+		"{\"name\":\"whoami\"," META(
+			"{\"extensions\":{\"io.modelcontextprotocol/tasks\":{},\"x/y\":{}}}") "}",
+		0, false));
+	assert_contains(call->payload, "\\\"extensions\\\":{\\\"x/y\\\":{}}");
+	world_end(&world);
+}
+END_TEST
+
+#define ASK "{\"name\":\"ask\",\"arguments\":{\"text\":\"elicitation/create\"}," META(FORMS)
+
+/* The state of an input_required result, as a JSON string. */
+static void read_state(const struct world_call *call, char state[256])
+{
+	const char *at;
+
+	ck_assert_uint_eq(call->kind, 0);
+	assert_contains(call->payload,
+		"{\"resultType\":\"input_required\",\"inputRequests\":{\"q1\":{\"method\":"
+		"\"elicitation/create\",\"params\":{\"x\":1.50}}},\"requestState\":\"gh1.");
+	at = strstr(call->payload, "\"requestState\":") + strlen("\"requestState\":");
+	snprintf(state, 256, "%.*s", (int)(strchr(at, '}') - at), at);
+}
+
+static struct world_call *resume(
+	struct world_session *session, const char *ask, const char *state, const char *responses)
+{
+	char params[2048];
+
+	snprintf(params, sizeof(params), "%s,\"requestState\":%s,\"inputResponses\":%s}", ask, state,
+		responses);
+	return done(world_call(session, "tools/call", params, 0, false));
+}
+
+#define YES "{\"q1\":{\"action\":\"accept\",\"n\":1.50}}"
+
+/* A call that asks something is parked; who brings the state back, on whatever link, has it. */
+START_TEST(test_parked)
+{
+	struct world_session *first, *second, *other;
+	struct world_call *call;
+	char state[256], wrong[256];
+
+	start_up(SESSION, SCRIPTED);
+	first = world_attach_modern(&world, "w1", "p");
+	other = world_attach_modern(&world, "w2", "q");
+	call = done(world_call(first, "tools/call", ASK "}", 0, false));
+	ck_assert(call->forwarded);
+	read_state(call, state);
+	world_close(first);
+	second = world_attach_modern(&world, "w3", "p");
+	/* another's, another request's, changed, none of ours */
+	ck_assert_uint_eq(resume(other, ASK, state, YES)->code, ERR_STATE_INVALID);
+	ck_assert_uint_eq(
+		resume(second,
+			"{\"name\":\"ask\",\"arguments\":{\"text\":\"roots/list\"}," META(FORMS),
+			state, YES)
+			->code,
+		ERR_STATE_INVALID);
+	for (size_t i = 1; i + 1 < strlen(state); i += 13) {
+		memcpy(wrong, state, sizeof(wrong));
+		wrong[i] = wrong[i] == '3' ? '4' : '3';
+		ck_assert_uint_eq(resume(second, ASK, wrong, YES)->code, ERR_STATE_INVALID);
+	}
+	ck_assert_uint_eq(resume(second, ASK, "\"x\"", YES)->code, ERR_STATE_INVALID);
+	ck_assert_uint_eq(resume(second, ASK, state, "{\"q1\":7}")->code, ERR_INVALID_PARAMS);
+	/* an answer that is missing is asked for again */
+	read_state(resume(second, ASK, state, "{}"), state);
+	call = resume(second, ASK, state, YES);
+	ck_assert_uint_eq(call->kind, 0);
+	ck_assert(call->forwarded);
+	assert_contains(call->payload, "\\\"id\\\":\\\"q\\\\u0031\\\",\\\"result\\\":{\\\"action\\\":"
+				       "\\\"accept\\\",\\\"n\\\":1.50}");
+	call = resume(second, ASK, state, YES);
+	ck_assert_uint_eq(call->code, ERR_STATE_GONE);
+	ck_assert_uint_eq(call->executed, 2);
+	world_end(&world);
+}
+END_TEST
+
+/* What has become of it meanwhile is told when the client comes back. */
+START_TEST(test_parked_dies)
+{
+	struct world_session *session;
+	struct world_call *call;
+	char state[256];
+
+	start_up(SESSION, SCRIPTED);
+	session = world_attach_modern(&world, "w1", "p");
+	read_state(done(world_call(session, "tools/call", ASK "}", 0, false)), state);
+	world_until(&world, world_alive(&world) == 1);
+	for (unsigned i = 0; i < world.n_children; i++)
+		if (world.children[i].pid)
+			kill(world.children[i].pid, SIGKILL);
+	world_until(&world, world_alive(&world) == 0);
+	world_pass(&world, 100);
+	call = resume(session, ASK, state, YES);
+	ck_assert_uint_eq(call->kind, 2);
+	ck_assert_uint_eq(call->code, ERR_SERVER_DIED);
+	ck_assert_uint_eq(call->executed, 2);
+	world_end(&world);
+}
+END_TEST
+
+/* Processes by what clients can; one that may ask serves one call at a time, and is used again. */
+START_TEST(test_pool)
+{
+	struct world_session *session, *other;
+	struct world_call *call;
+	char a[256], b[256];
+
+	start_up(SESSION, SCRIPTED);
+	session = world_attach_modern(&world, "w1", "p");
+	other = world_attach_modern(&world, "w2", "p");
+	world_until(&world, world_alive(&world) == 0);
+	for (int i = 0; i < 5; i++)
+		done(world_call(i % 2 ? session : other, "tools/call",
+			"{\"name\":\"echo\",\"arguments\":{\"text\":\"t\"}," META("{}") "}", 0,
+			false));
+	ck_assert_uint_eq(world_alive(&world), 1);
+	read_state(done(world_call(session, "tools/call", ASK "}", 0, false)), a);
+	read_state(done(world_call(other, "tools/call", ASK "}", 0, false)), b);
+	ck_assert_uint_eq(world_alive(&world), 3);
+	resume(other, ASK, a, YES);
+	resume(other, ASK, b, YES);
+	for (int i = 0; i < 3; i++) {
+		call = done(world_call(session, "tools/call",
+			"{\"name\":\"whoami\",\"arguments\":{}," META(FORMS) "}", 0, false));
+		assert_contains(call->payload,
+			"\\\"capabilities\\\":{\\\"elicitation\\\":{\\\"form\\\":{}}}");
+	}
+	ck_assert_uint_eq(world_alive(&world), 3);
+	/* what was said of the hop is not passed on */
+	call = done(world_call(session, "tools/call",
+		"{\"name\":\"ping\",\"arguments\":{}," META("{}") "}", 0, false));
+	assert_contains(call->payload, "\\\"result\\\":{}");
+	world_end(&world);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("upstream eras");
+	TCase *t = tcase_create("eras");
+
+	tcase_set_timeout(t, 60);
+	tcase_add_loop_test(t, test_era, 0, sizeof(eras) / sizeof(*eras));
+	tcase_add_test(t, test_session_to_modern);
+	tcase_add_test(t, test_session_rounds);
+	tcase_add_test(t, test_session_listens);
+	tcase_add_test(t, test_modern_to_modern);
+	tcase_add_test(t, test_no_tasks);
+	tcase_add_test(t, test_parked);
+	tcase_add_test(t, test_parked_dies);
+	tcase_add_test(t, test_pool);
+	suite_add_tcase(s, t);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(suite());
+	int failed;
+
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
