@@ -22,7 +22,7 @@ const TESTS = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const MODULES = join(TESTS, 'node_modules', '@modelcontextprotocol');
 const EVERYTHING = join(MODULES, 'server-everything', 'dist', 'index.js');
 const FILESYSTEM = join(MODULES, 'server-filesystem', 'dist', 'index.js');
-const FIXTURE = join(TESTS, 'fixture', 'server.mjs');
+export const FIXTURE = join(TESTS, 'fixture', 'server.mjs');
 const EVERYTHING_WS = join(TESTS, 'fixture', 'everything_ws.mjs');
 const START_MS = 20000;
 const CLOSE_MS = 5000;
@@ -65,7 +65,7 @@ export async function freePort() {
 }
 
 /* Starts a program that serves `url`; it is ready when a GET is answered as `isReady` wants. */
-async function startProgram(command, args, env, url, isReady) {
+export async function startProgram(command, args, env, url, isReady) {
 	const child = spawn(command, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
 	const killAtExit = () => child.kill('SIGKILL');
 	process.once('exit', killAtExit);
@@ -133,11 +133,12 @@ function legacyTransport(where) {
 }
 
 /* where: { url, type } or { command, args }; type: http if left out, sse, ws */
-function openAt(where, server, options, prefix) {
-	const modern = IS_MODERN.has(server);
+export function openEra(where, modern, options, prefix) {
 	const session = named(modern ? makeModernClient(options) : makeClient(options), prefix);
 	return connect(session, modern ? modernTransport(where) : legacyTransport(where));
 }
+
+const openAt = (where, server, options, prefix) => openEra(where, IS_MODERN.has(server), options, prefix);
 
 /* Each server as a child of the client. */
 export function directStdio(area) {
@@ -197,7 +198,7 @@ function writeConfig(dir, port, servers) {
 	return file;
 }
 
-async function startNode(build, servers) {
+export async function startNode(build, servers) {
 	const dir = mkdtempSync(join(tmpdir(), 'gatehouse-node-'));
 	const config = writeConfig(dir, await freePort(), servers);
 	const url = `http://127.0.0.1:${await freePort()}`;
