@@ -78,14 +78,15 @@ static void write_servers(const struct gateway *gateway, struct buf *out)
 	buf_printf(out, "},\"up\":%u", up);
 }
 
-bool health_write(const struct gateway *gateway, bool ready, struct buf *out)
+bool health_write(const struct gateway *gateway, bool ready, bool detail, struct buf *out)
 {
 	const char *why = obstacle(gateway, ready);
 
 	buf_printf(out, "{\"status\":\"%s\"", why ? "unavailable" : "ok");
 	if (why)
 		buf_printf(out, ",\"reason\":\"%s\"", why);
-	write_servers(gateway, out);
+	if (detail)
+		write_servers(gateway, out);
 	buf_append_str(out, "}\n");
 	return why == NULL;
 }

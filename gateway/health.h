@@ -15,8 +15,8 @@ struct gateway;
 /*
  * Append a JSON object: status, reason where it is not ok, and the servers that are not up with
  * what is known of them. ready: also counts servers that are starting for the first time, and a
- * drain. False: answer with 503.
+ * drain. detail: the servers; else the first two alone. False: answer with 503.
  */
-bool health_write(const struct gateway *gateway, bool ready, struct buf *out);
+bool health_write(const struct gateway *gateway, bool ready, bool detail, struct buf *out);
 
 #endif

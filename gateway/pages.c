@@ -10,6 +10,7 @@
 struct place {
 	struct span host;
 	bool https;
+	bool ours; /* by a name it listens to: not by one that somebody else's page made up */
 };
 
 typedef unsigned page_fn(const struct door *door, const struct place *place, struct buf *out);
@@ -24,14 +25,12 @@ static unsigned page_live(const struct door *door, const struct place *place, st
 
 static unsigned page_health(const struct door *door, const struct place *place, struct buf *out)
 {
-	(void)place;
-	return health_write(door->gateway, false, out) ? 200 : 503;
+	return health_write(door->gateway, false, place->ours, out) ? 200 : 503;
 }
 
 static unsigned page_ready(const struct door *door, const struct place *place, struct buf *out)
 {
-	(void)place;
-	return health_write(door->gateway, true, out) ? 200 : 503;
+	return health_write(door->gateway, true, place->ours, out) ? 200 : 503;
 }
 
 static unsigned page_front(const struct door *door, const struct place *place, struct buf *out)
@@ -46,7 +45,10 @@ static unsigned page_front(const struct door *door, const struct place *place, s
 		"Gatehouse " GATEHOUSE_VERSION ", a gateway for the Model Context Protocol.\n"
 		"Point an MCP client at %s (Streamable HTTP or WebSocket), or look around with curl:\n\n"
 		"  curl %s -H 'Content-Type: application/json' \\\n"
-		"    -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}'\n\n"
+		"    -H 'MCP-Protocol-Version: 2026-07-28' -H 'Mcp-Method: tools/list' \\\n"
+		"    -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\",\"params\":{\"_meta\":{\n"
+		"         \"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",\n"
+		"         \"io.modelcontextprotocol/clientCapabilities\":{}}}}'\n\n"
 		"Health: /livez /healthz /readyz\n",
 		url, url);
 	return 200;
@@ -82,8 +84,11 @@ static void place_of(const struct door *door, const struct http_conn *conn,
 	const struct http1_head *head, struct place *ret)
 {
 	bool local = strncmp(door->url, "unix:", 5) == 0;
+	struct facts facts;
 
-	*ret = (struct place){.host = local ? SPAN_NONE : head->host};
+	facts_read(head, &facts);
+	*ret = (struct place){.host = local ? SPAN_NONE : head->host,
+		.ours = admission_check(&door->admission, head->host, &facts, NULL) == 0};
 	if (trust_has(&door->gateway->trust, http_conn_peer(conn)))
 		ret->https = forwarded_host(head, &ret->host);
 }

@@ -34,7 +34,7 @@ static void write_status(const struct gateway *gateway, struct buf *out)
 		HASH_CNT(hh_ask, gateway->by_ask));
 	write_doors(gateway, out);
 	buf_append_str(out, ",\"ready\":");
-	health_write(gateway, true, out);
+	health_write(gateway, true, true, out);
 	buf_append_str(out, "}\n");
 }
 

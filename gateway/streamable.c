@@ -66,6 +66,17 @@ static bool begins_session(const struct exchange *exchange)
 	return exchange->kind == JSONRPC_REQUEST && exchange->method == MCP_INITIALIZE;
 }
 
+/* Of the eras with sessions, and of none. */
+static void refuse_without_session(struct exchange *exchange)
+{
+	struct err err = {0};
+
+	err_set(&err, ERR_SESSION_REQUIRED,
+		"Mcp-Session-Id is missing: begin with initialize, or send a request of revision "
+		"2026-07-28, whose params._meta says so");
+	exchange_fail(exchange, &err, JSONRPC_EXECUTED_NO);
+}
+
 static void go(struct exchange *exchange)
 {
 	if (exchange->verb != EXCHANGE_POST)
@@ -77,7 +88,7 @@ static void go(struct exchange *exchange)
 	else if (begins_session(exchange))
 		route_to_new_session(exchange);
 	else
-		route_to_shared(exchange);
+		refuse_without_session(exchange);
 }
 
 static void on_request(struct door *door, struct http_conn *conn,

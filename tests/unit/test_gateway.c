@@ -82,37 +82,36 @@ static const struct {
 	{"initialize with a stale session",
 		"POST /mcp HTTP/1.1\r\n" JSON BOTH "Mcp-Session-Id: gone\r\n", INITIALIZE, 200,
 		"Mcp-Session-Id: session-", "session-", 3},
-	{"without a session", "POST /mcp HTTP/1.1\r\n" JSON BOTH, LIST, 200,
-		"X-Request-Id: ", "shared-", 3},
+	{"without a session", "POST /mcp HTTP/1.1\r\n" JSON BOTH, LIST, 400,
+		"\"reason\":\"session_required\"", NULL, 0},
 	{"modern", "POST /mcp HTTP/1.1\r\n" JSON BOTH, MODERN, 200,
 		"Server-Timing: gatehouse;dur=", "shared-", 3},
 	{"modern ignores a session", "POST /mcp HTTP/1.1\r\n" JSON BOTH "Mcp-Session-Id: gone\r\n",
 		MODERN, 200, "\"result\"", "shared-", 3},
 	{"modern by its header",
-		"POST /mcp HTTP/1.1\r\n" JSON BOTH "MCP-Protocol-Version: 2026-07-28\r\n", LIST,
+		"POST /mcp HTTP/1.1\r\n" JSON BOTH "MCP-Protocol-Version: 2026-07-28\r\n", MODERN,
 		200, "\"result\"", "shared-", 3},
-	{"batch", "POST /mcp HTTP/1.1\r\n" JSON BOTH, "[" LIST "]", 200, "\"result\"", "shared-",
-		3},
-	{"as curl does", "POST /mcp HTTP/1.1\r\n" JSON "Accept: */*\r\n", LIST, 200, "\"result\"",
+	{"batch", "POST /mcp HTTP/1.1\r\n" JSON BOTH, "[" LIST "]", 400, "session_required", NULL, 0},
+	{"as curl does", "POST /mcp HTTP/1.1\r\n" JSON "Accept: */*\r\n", MODERN, 200, "\"result\"",
 		"shared-", 1},
-	{"no Accept", "POST /mcp HTTP/1.1\r\n" JSON, LIST, 200, "\"result\"", "shared-", 1},
+	{"no Accept", "POST /mcp HTTP/1.1\r\n" JSON, MODERN, 200, "\"result\"", "shared-", 1},
 	{"only an event stream", "POST /mcp HTTP/1.1\r\n" JSON "Accept: text/event-stream\r\n",
-		LIST, 200, "", "shared-", 6},
+		MODERN, 200, "", "shared-", 6},
 	{"event stream first",
 		"POST /mcp HTTP/1.1\r\n" JSON "Accept: text/event-stream, application/json\r\n",
-		LIST, 200, "", "shared-", 7},
+		MODERN, 200, "", "shared-", 7},
 	{"two lines",
 		"POST /mcp HTTP/1.1\r\n" JSON
 		"Accept: application/json\r\nAccept: text/event-stream\r\n",
-		LIST, 200, "", "shared-", 3},
+		MODERN, 200, "", "shared-", 3},
 	{"wildcard and event stream",
-		"POST /mcp HTTP/1.1\r\n" JSON "Accept: text/event-stream, */*;q=0.1\r\n", LIST, 200,
+		"POST /mcp HTTP/1.1\r\n" JSON "Accept: text/event-stream, */*;q=0.1\r\n", MODERN, 200,
 		"", "shared-", 7},
 	{"json refused",
 		"POST /mcp HTTP/1.1\r\n" JSON "Accept: application/json;q=0, text/event-stream\r\n",
-		LIST, 200, "", "shared-", 6},
+		MODERN, 200, "", "shared-", 6},
 	{"charset", "POST /mcp HTTP/1.1\r\nContent-Type: Application/JSON; charset=utf-8\r\n" BOTH,
-		LIST, 200, "", "shared-", 3},
+		MODERN, 200, "", "shared-", 3},
 	{"unknown session", "POST /mcp HTTP/1.1\r\n" JSON BOTH "Mcp-Session-Id: gone\r\n", LIST,
 		404, "\"reason\":\"session_unknown\"", NULL, 0},
 	{"empty session", "POST /mcp HTTP/1.1\r\n" JSON BOTH "Mcp-Session-Id: \r\n", LIST, 404,
@@ -146,7 +145,7 @@ static const struct {
 		"POST /mcp HTTP/1.1\r\n" JSON BOTH "Mcp-Session-Id: a\r\nMcp-Session-Id: b\r\n",
 		LIST, 400, "given twice", NULL, 0},
 	{"elsewhere", "POST /mcp/ HTTP/1.1\r\n" JSON BOTH, LIST, 404, "not_found", NULL, 0},
-	{"query", "POST /mcp?x=1 HTTP/1.1\r\n" JSON BOTH, LIST, 200, "\"result\"", "shared-", 3},
+	{"query", "POST /mcp?x=1 HTTP/1.1\r\n" JSON BOTH, MODERN, 200, "\"result\"", "shared-", 3},
 	{"front page", "GET / HTTP/1.1\r\n", NULL, 200, "curl http://127.0.0.1:", NULL, 0},
 	{"alive", "GET /livez HTTP/1.1\r\n", NULL, 200, "{\"status\":\"ok\"}", NULL, 0},
 	{"POST to a page", "POST /livez HTTP/1.1\r\n" JSON, LIST, 405, "Allow: GET, HEAD", NULL, 0},
@@ -262,7 +261,7 @@ START_TEST(test_shared)
 	start("worker: { per_principal: 3 }\n");
 	node.automatic = true;
 	for (int i = 0; i < 30; i++) {
-		client_post(&client, "", LIST);
+		client_post(&client, "", MODERN);
 		ck_assert_uint_eq(client_status(&client), 200);
 		client_forget(&client);
 		node_run(&node, 5);
@@ -327,7 +326,7 @@ START_TEST(test_names)
 		snprintf(origin, sizeof(origin), "Origin: %s\r\n", names[_i].origin);
 	snprintf(request, sizeof(request),
 		"POST /mcp HTTP/1.1\r\nHost: %s\r\n" JSON BOTH "%sContent-Length: %zu\r\n\r\n%s",
-		names[_i].host, origin, strlen(LIST), LIST);
+		names[_i].host, origin, strlen(MODERN), MODERN);
 	client_say(&client, request);
 	ck_assert_msg(
 		client_status(&client) == names[_i].status, "%d: %s", _i, client_text(&client));
@@ -657,7 +656,7 @@ START_TEST(test_shared_dies)
 	struct worker *worker;
 
 	start("worker: { per_principal: 1 }\n");
-	client_post(&client, "", LIST);
+	client_post(&client, "", MODERN);
 	worker = next_seen(&count)->worker;
 	worker_die(worker);
 	ck_assert_ptr_ne(next_seen(&count)->worker, worker);
@@ -924,7 +923,7 @@ START_TEST(test_queries)
 {
 	start("");
 	node.automatic = true;
-	client_post(&client, "", LIST);
+	client_post(&client, "", MODERN);
 	ck_assert_uint_eq(client_status(&client), 200);
 	client_forget(&client);
 	client_say(&client, "GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -933,7 +932,7 @@ START_TEST(test_queries)
 		strstr(node_query(&node, "status"), "\"connections\":1,\"requests\":2}"));
 	ck_assert_ptr_nonnull(strstr(node_query(&node, "metrics"),
 		"gatehouse_requests_total{method=\"tools/"
-		"list\",server=\"files\",era=\"legacy\",outcome=\"ok\"} 1\n"));
+		"list\",server=\"files\",era=\"modern\",outcome=\"ok\"} 1\n"));
 	ck_assert_ptr_nonnull(
 		strstr(node.reply.data, "gatehouse_overhead_seconds_count{stage=\"total\"} 1\n"));
 	ck_assert_ptr_nonnull(strstr(
