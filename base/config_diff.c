@@ -205,8 +205,12 @@ static void keep_value(
 
 		*text = *(const struct config_text *)from;
 		text->p = loader_strdup(l, span_str(text->p));
+	} else if (row->type == CONFIG_ROW_BOOL) {
+		*(bool *)to = *(const bool *)from;
+	} else if (row->type == CONFIG_ROW_WORD) {
+		*(int *)to = *(const int *)from;
 	} else {
-		memcpy(to, from, sizeof(int64_t));
+		*(int64_t *)to = *(const int64_t *)from;
 	}
 }
 

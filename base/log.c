@@ -215,7 +215,8 @@ static void append_fields(struct buf *line, const struct log_kv *kv)
 		buf_append_str(line, kv->key);
 		buf_append_str(line, logger.text ? "=" : "\":");
 		/* leave room for the end; a field that does not fit is left out whole */
-		if (append_value(line, kv, logger.text) < 0 || line->len + 2 > LOG_LINE_MAX)
+		if (append_value(line, kv, logger.text) < 0 || line->failed < 0 ||
+			line->len + 2 > LOG_LINE_MAX)
 			buf_cut(line, before);
 	}
 }

@@ -64,8 +64,12 @@ static void on_query(struct link *link, const struct message *msg, void *arg)
 			continue;
 		queries[i].write(gateway_of(arg), &out);
 		reply = (struct msg_query_reply){.code = 0};
+		if (out.failed)
+			reply = (struct msg_query_reply){.code = ERR_TOO_LARGE,
+				.detail = SPAN_LIT("the answer is too long to be given")};
 	}
-	link_send(link, MSG_QUERY_REPLY, msg->stream, &reply, buf_span(&out), NULL);
+	link_send(link, MSG_QUERY_REPLY, msg->stream, &reply,
+		reply.code ? SPAN_NONE : buf_span(&out), NULL);
 	buf_free(&out);
 }
 

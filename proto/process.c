@@ -406,9 +406,6 @@ void process_abandon(struct process *process)
 	link_free(process->root);
 	process->root = NULL;
 	event_base_loopbreak(process->base);
-	/* what the parent has yet to write there is for the parent to write */
-	link_free(process->root);
-	process->root = NULL;
 }
 
 bool process_stopping(const struct process *process)

@@ -111,8 +111,10 @@ void node_close_listeners(struct node *node)
 			close(row->fd);
 	}
 	for (unsigned i = 0; i < NODE_LISTENERS_MAX; i++)
-		if (node->counters[i] > 0)
+		if (node->counters[i] > 0) {
 			close(node->counters[i]);
+			node->counters[i] = 0;
+		}
 	node->n_listeners = 0;
 }
 

@@ -99,8 +99,10 @@ int node_roll_sessions(struct node *node, unsigned *ret_total, struct err *err)
 			sizeof(*rolling->instances));
 		rolling->tick = evtimer_new(node->base, on_tick, node);
 	}
-	if (!rolling || !rolling->instances || !rolling->tick)
+	if (!rolling || !rolling->instances || !rolling->tick) {
+		node_rolling_free(node);
 		return err_set(err, ERR_NO_MEMORY, "no memory for a list of session workers");
+	}
 	collect(node, rolling);
 	*ret_total = rolling->total;
 	look_soon(rolling);

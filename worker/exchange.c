@@ -274,6 +274,14 @@ void exchange_begin_stream(struct exchange *exchange, struct stream *stream)
 	send_head(exchange);
 }
 
+/* A modern request lives as long as its stream, whoever closed that. */
+static void end_of(struct exchange *exchange)
+{
+	if (exchange->cut && exchange->era == MCP_MODERN)
+		request_cancel_exchange(exchange->worker, exchange);
+	exchange_free(exchange);
+}
+
 static void send_end(struct exchange *exchange)
 {
 	const struct outcome *outcome = &exchange->outcome;
@@ -296,7 +304,7 @@ static void send_end(struct exchange *exchange)
 					 &fields) == -ERR_AGAIN)
 		stuck(exchange);
 	else
-		exchange_free(exchange);
+		end_of(exchange);
 }
 
 /* Send the first n of these bytes as far as credit and link allow. Returns how many have left. */

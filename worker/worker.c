@@ -348,15 +348,29 @@ static void check_version(const struct exchange *exchange, struct span header, s
 			(int)(header.len > 64 ? 64 : header.len), header.p);
 }
 
+/*
+ * This process ends and its session goes on: what comes now is for the successor. The gateway sends
+ * it there when the link closes, because nothing was said of it here.
+ */
+static bool is_for_the_next(const struct worker *worker, const struct msg_exchange *fields)
+{
+	return !worker->session_over &&
+	       (worker->ending ||
+		       (process_stopping(worker->process) && fields->verb == EXCHANGE_GET));
+}
+
 static void on_exchange(struct link *link, const struct message *msg, void *arg)
 {
 	struct worker *worker = worker_of(arg);
 	const struct msg_exchange *fields = msg->fields;
 	const struct mcp_headers headers = {
 		.version = fields->version, .method = fields->mcp_method, .name = fields->mcp_name};
-	struct exchange *exchange = exchange_new(worker, link, msg);
+	struct exchange *exchange;
 	struct err err = {0};
 
+	if (is_for_the_next(worker, fields))
+		return;
+	exchange = exchange_new(worker, link, msg);
 	if (!exchange) {
 		worker_out_of_memory(worker);
 		return;

@@ -1051,12 +1051,13 @@ END_TEST
 START_TEST(test_keep_running)
 {
 	struct config *running = load(Y,
-		"state: /one\nworker: {warm: 1}\ngateways: 3\n"
+		"state: /one\nworker: {warm: 1}\ngateways: 3\nsandbox: require\nnaming: prefix\n"
 		"listen:\n- {url: \"http://127.0.0.1:1\", max_body: 1MiB}\n"
 		"- {url: \"http://127.0.0.1:2\", max_body: 2MiB}\n- http://127.0.0.1:3\n",
 		NULL);
 	struct config *fresh = load(Y,
-		"state: /two\nworker: {warm: 2}\ngateways: 4\nhttp: {max_body: 9MiB}\n"
+		"state: /two\nworker: {warm: 2}\ngateways: 4\nsandbox: best-effort\nnaming: none\n"
+		"http: {max_body: 9MiB}\n"
 		"listen:\n- http://127.0.0.1:3\n- {url: \"http://127.0.0.1:1\", max_body: 5MiB}\n"
 		"- http://127.0.0.1:4\n",
 		NULL);
@@ -1066,6 +1067,7 @@ START_TEST(test_keep_running)
 	ck_assert_str_eq(fresh->state.p, "/one");
 	ck_assert_int_eq(fresh->gateways, 3);
 	ck_assert_int_eq(fresh->worker_warm, 2);
+	ck_assert_int_eq(fresh->naming, CONFIG_NAMING_NONE);
 	ck_assert_uint_eq(fresh->listen_count, 3);
 	ck_assert_str_eq(fresh->listen[0].url.p, "http://127.0.0.1:1");
 	ck_assert_int_eq(fresh->listen[0].max_body, 5 << 20);

@@ -63,7 +63,22 @@ bool calls_of_clients(const struct instance *instance)
 	for (call = instance->calls; call; call = call->hh.next)
 		if (call->client || call->parked)
 			return true;
-	return instance->waiting != NULL;
+	return instance->waiting || instance->resting;
+}
+
+/* Between two rounds: it has neither been sent nor does it wait to be. */
+static void stop_resting(struct call *call)
+{
+	if (!call->resting)
+		return;
+	DL_DELETE(call->instance->resting, call);
+	call->resting = false;
+}
+
+/* Did a call run that does not leave now? An earlier round of it may have. */
+static enum executed fate_unsent(const struct call *call)
+{
+	return call->round ? EXECUTED_UNKNOWN : EXECUTED_NO;
 }
 
 /* --- ending ------------------------------------------------------------------------------ */
@@ -77,7 +92,7 @@ static void unlist(struct call *call)
 		instance->n_calls--;
 		call->id = 0;
 	} else if (call->resting) {
-		call->resting = false;
+		stop_resting(call);
 	} else {
 		DL_DELETE(instance->waiting, call);
 		instance->n_waiting--;
@@ -161,15 +176,13 @@ static enum executed withdraw(struct call *call, struct span reason)
 	struct transport_message msg = {0};
 	struct buf params;
 
-	if (call->resting || (call->round && !call->id))
-		return EXECUTED_UNKNOWN;
-	if (!call->sent || !instance->transport)
-		return EXECUTED_NO;
+	if (!call->id || !instance->transport)
+		return call->sent && call->id ? EXECUTED_UNKNOWN : fate_unsent(call);
 	if (instance->era == MCP_MODERN && up->ops->withdraw)
-		return up->ops->withdraw(instance->transport, call->id) ? EXECUTED_NO
+		return up->ops->withdraw(instance->transport, call->id) ? fate_unsent(call)
 									 : EXECUTED_UNKNOWN;
 	if (up->ops->forget(instance->transport, call->id))
-		return EXECUTED_NO;
+		return fate_unsent(call);
 	/* what begins a conversation is never cancelled */
 	if (call->method == MCP_INITIALIZE || call->method == MCP_DISCOVER)
 		return EXECUTED_UNKNOWN;
@@ -283,7 +296,7 @@ static int send_now(struct call *call, struct span params)
 		return r;
 	call->id = id;
 	call->sent = true;
-	call->resting = false;
+	stop_resting(call);
 	call->sent_us = clock_us();
 	if (call->waits_us)
 		call->queue_us += call->sent_us - call->waits_us;
@@ -312,7 +325,7 @@ static void fail_unsent(struct call *call, int r)
 
 	snprintf(why, sizeof(why), "%s: %s", call->instance->up->server->name,
 		r == -ERR_BUSY ? "too much waits to be written to it" : "the call cannot be sent");
-	call_fail(call, (enum err_code) - r, why, EXECUTED_NO);
+	call_fail(call, (enum err_code) - r, why, fate_unsent(call));
 }
 
 /* May it leave this moment? */
@@ -450,6 +463,7 @@ void call_rest(struct call *call)
 	if (instance->transport)
 		instance->up->ops->forget(instance->transport, call->id);
 	unlist(call);
+	DL_APPEND(instance->resting, call);
 	call->resting = true;
 }
 
@@ -467,7 +481,7 @@ void call_resend(struct call *call)
 		r = send_now(call, params);
 	if (call->id)
 		return;
-	call->resting = false;
+	stop_resting(call);
 	wait_in_line(call);
 	if (r < 0)
 		fail_unsent(call, r);
@@ -519,9 +533,12 @@ void calls_lost(struct instance *instance, const struct err *err, bool waiting_t
 		call_fail(call,
 			err->code == -ERR_SESSION_UNKNOWN ? ERR_SERVER_DIED
 							  : (enum err_code) - err->code,
-			err_text(err), never_left ? EXECUTED_NO : EXECUTED_UNKNOWN);
+			err_text(err), never_left ? fate_unsent(call) : EXECUTED_UNKNOWN);
 	}
 	while (waiting_too && instance->waiting)
-		call_fail(
-			instance->waiting, (enum err_code) - err->code, err_text(err), EXECUTED_NO);
+		call_fail(instance->waiting, (enum err_code) - err->code, err_text(err),
+			fate_unsent(instance->waiting));
+	while (waiting_too && instance->resting)
+		call_fail(instance->resting, (enum err_code) - err->code, err_text(err),
+			EXECUTED_UNKNOWN);
 }

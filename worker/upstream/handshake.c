@@ -132,7 +132,8 @@ static void become_ready(struct instance *instance, enum mcp_era era)
 	struct upstream *up = instance->up;
 
 	up->speaks[era] = SPEAKS_YES;
-	if (instance->denied[!era])
+	/* silence, too, means that a server is of the older era */
+	if (instance->denied[!era] || (era == MCP_LEGACY && instance->asked[MCP_MODERN]))
 		up->speaks[!era] = SPEAKS_NO;
 	event_del(instance->held);
 	instance->state = INSTANCE_READY;

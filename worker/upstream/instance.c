@@ -125,6 +125,8 @@ static void refuse_waiting(struct instance *instance, const struct err *err)
 {
 	instance->state = INSTANCE_STOPPED;
 	calls_lost(instance, err, true);
+	if (instance->pool)
+		set_timer(instance, (uint64_t)instance->up->server->idle);
 }
 
 void instances_admit(struct upstream *up)
@@ -212,6 +214,8 @@ void instance_fail(struct instance *instance, enum restart_reason reason, const 
 	if (is_missed(instance) && !up->stop_until_ms) {
 		instance->state = INSTANCE_PAUSED;
 		set_timer(instance, pause);
+	} else if (instance->pool) {
+		set_timer(instance, (uint64_t)up->server->idle);
 	}
 }
 
@@ -263,6 +267,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		instance->state = INSTANCE_STOPPED;
 		if (open_if_room(instance, &err) < 0)
 			refuse_waiting(instance, &err);
+		break;
+	case INSTANCE_STOPPED:
+		/* nobody has wanted it back since */
+		if (instance->pool)
+			pool_leave(instance);
 		break;
 	default:
 		break;

@@ -41,6 +41,7 @@ struct instance {
 
 	struct call *calls;   /* sent, by id */
 	struct call *waiting; /* not sent yet */
+	struct call *resting; /* between two rounds */
 	unsigned n_calls, n_waiting;
 	struct ask *asks; /* of the server, unanswered */
 	unsigned n_asks;

@@ -1,4 +1,5 @@
 #include "pool.h"
+#include "clock.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,9 +62,27 @@ bool pool_is_taken(const struct call *call)
 	return false;
 }
 
+/* Calls of clients; what we ask ourselves keeps nobody waiting. */
 static unsigned load(const struct instance *instance)
 {
-	return instance->n_calls + instance->n_waiting;
+	const struct call *call;
+	unsigned n = instance->n_waiting;
+
+	for (call = instance->calls; call; call = call->hh.next)
+		n += call->client || call->parked;
+	return n;
+}
+
+/* It has failed, and is not tried again yet. */
+static bool is_down(const struct instance *instance)
+{
+	return (instance->state == INSTANCE_STOPPED || instance->state == INSTANCE_PAUSED) &&
+	       instance->start_ms > clock_ms();
+}
+
+static bool is_better(const struct instance *a, const struct instance *b)
+{
+	return is_down(a) != is_down(b) ? is_down(b) : load(a) < load(b);
 }
 
 static unsigned count_pooled(const struct upstream *up)
@@ -82,7 +101,7 @@ static struct instance *least_busy(const struct pool *pool)
 
 	DL_FOREACH(pool->up->instances, each)
 	{
-		if (each->pool == pool && (!best || load(each) < load(best)))
+		if (each->pool == pool && (!best || is_better(each, best)))
 			best = each;
 	}
 	return best;
@@ -116,7 +135,7 @@ int pool_pick(struct client *client, struct span params, struct instance **ret, 
 
 	if (!pool)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a conversation");
-	if (best && (load(best) == 0 || !serves_one_at_a_time(best))) {
+	if (best && !is_down(best) && (load(best) == 0 || !serves_one_at_a_time(best))) {
 		*ret = best;
 		return instance_want(best, err);
 	}
