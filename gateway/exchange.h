@@ -130,8 +130,7 @@ struct answer_headers {
 };
 /*
  * Server-Timing. upstream_us: the server's part of the time so far; UINT64_MAX: not known yet, as
- * the
- * answer begins before it is there.
+ * the answer begins before it is there.
  */
 void answer_headers_timing(
 	struct answer_headers *headers, struct exchange *exchange, uint64_t upstream_us);

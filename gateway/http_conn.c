@@ -463,14 +463,6 @@ void http_conn_release_request(struct http_conn *conn)
 	http1_release(conn->http);
 }
 
-void http_conn_set_body_limit(struct http_conn *conn, uint64_t max)
-{
-	if (conn->phase != HTTP_IN_BODY)
-		return;
-	conn->body.max = max < SIZE_MAX ? (size_t)max : SIZE_MAX;
-	http1_set_body_limit(conn->http, max);
-}
-
 void http_conn_pause(struct http_conn *conn, bool paused)
 {
 	if (!conn->switched || paused == conn->paused)
@@ -500,9 +492,4 @@ const struct net_address *http_conn_peer(const struct http_conn *conn)
 const char *http_conn_remote(const struct http_conn *conn)
 {
 	return conn->remote;
-}
-
-uint64_t http_conn_serial(const struct http_conn *conn)
-{
-	return conn->serial;
 }

@@ -79,8 +79,6 @@ size_t http_conn_unsent(const struct http_conn *conn);
 /* The request's head and body are no longer needed (before a long stream): frees them. */
 void http_conn_release_request(struct http_conn *conn);
 
-/* In `head` only: another limit for this request's body, at most what http1 can count. */
-void http_conn_set_body_limit(struct http_conn *conn, uint64_t max);
 
 /*
  * Leave HTTP, instead of an answer (WebSocket): 101 with these headers, which name the protocol in
@@ -101,15 +99,11 @@ void *http_conn_data(const struct http_conn *conn);
 
 /*
  * Who is at the other end: the peer of the socket, or for whom it speaks by the PROXY protocol
- * (asked
- * for by http_server_ops.trusts). http_conn_remote: the same for logs, "192.0.2.1:4711",
+ * (asked for by http_server_ops.trusts). http_conn_remote: the same for logs, "192.0.2.1:4711",
  * "[2001:db8::1]:4711" or "unix". Both live as long as conn.
  */
 const struct net_address *http_conn_peer(const struct http_conn *conn);
 const char *http_conn_remote(const struct http_conn *conn);
 
-/* Number of requests handed to the owner so far; tells answers of one request from those of
- * another. */
-uint64_t http_conn_serial(const struct http_conn *conn);
 
 #endif

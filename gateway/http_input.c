@@ -110,7 +110,6 @@ static void on_complete(struct http_conn *conn)
 
 	conn->phase = HTTP_PENDING;
 	conn->body_done = true;
-	conn->serial++;
 	conn->told_half = false;
 	server->stats->requests++;
 	server->ops->request(conn, &request, server->arg);

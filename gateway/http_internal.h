@@ -60,7 +60,6 @@ struct http_conn {
 	struct event event;
 	struct http1 *http;
 	void *data;
-	uint64_t serial;
 	enum http_phase phase;
 	unsigned holds; /* calls on the stack that still use this */
 	struct http_timer read_timer;

@@ -68,8 +68,8 @@ struct http_server_ops {
 	void (*request)(struct http_conn *conn, const struct http_request *request, void *arg);
 	/*
 	 * Headers are there, the body not yet; for deciding before a client uploads (rights, Host,
-	 * Origin, body limit by http_conn_set_body_limit). May answer: the body is then not read
-	 * and the connection closes after the answer. May be NULL.
+	 * Origin). May answer: the body is then not read and the connection closes after the
+	 * answer. May be NULL.
 	 */
 	void (*head)(struct http_conn *conn, const struct http1_head *head, void *arg);
 	/*
@@ -91,8 +91,7 @@ struct http_server_ops {
 	void (*refused)(struct http_conn *conn, int code, const char *detail, void *arg);
 	/*
 	 * May this peer say by the PROXY protocol for whom it speaks? Asked before the first byte
-	 * of
-	 * a connection is read. From others a preamble is refused. NULL: nobody may.
+	 * of a connection is read. From others a preamble is refused. NULL: nobody may.
 	 */
 	bool (*trusts)(const struct net_address *peer, void *arg);
 	/* A connection was accepted, before anything is read: a place for http_conn_set_data. May

@@ -55,9 +55,7 @@ struct metrics {
 	unsigned max_tools;
 };
 
-/*
- * --- memory ------------------------------------------------------------------------------------
- */
+/* --- memory ------------------------------------------------------------------------------------ */
 
 static size_t ledger_size(void)
 {
@@ -166,9 +164,7 @@ struct http_server_stats *metrics_door(struct metrics *metrics, uint32_t index)
 	return &metrics->ledger->doors[index % METRICS_DOORS_MAX];
 }
 
-/*
- * --- counting ----------------------------------------------------------------------------------
- */
+/* --- counting ---------------------------------------------------------------------------------- */
 
 static void put(char *place, size_t size, struct span text)
 {
@@ -258,9 +254,7 @@ void metrics_refused(struct metrics *metrics, int code)
 	count_response(metrics, (unsigned)err_http_status(code));
 }
 
-/*
- * --- writing -----------------------------------------------------------------------------------
- */
+/* --- writing ----------------------------------------------------------------------------------- */
 
 static void label(struct buf *out, const char *name, const char *value, size_t max)
 {

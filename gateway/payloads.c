@@ -101,8 +101,7 @@ void payloads_event(struct payloads *payloads, struct span bytes, bool begins)
 
 /*
  * The member of the answer that the event carries. It may be cut, so that it cannot be read as
- * JSON;
- * but the envelope is of the session worker, and has its members in this order.
+ * JSON; but the envelope is of the session worker, and has its members in this order.
  */
 static void read_event(const struct payloads *payloads, const char *member, struct text *to)
 {

@@ -1,7 +1,6 @@
 /*
  * The preamble by which a proxy that passes on bytes says for whom it does: PROXY protocol,
- * versions
- * 1 (a line of text) and 2 (binary).
+ * versions 1 (a line of text) and 2 (binary).
  *
  * Source: proxy-protocol.txt of HAProxy, sections 2.1 and 2.2.
  */
@@ -22,8 +21,7 @@ bool proxy_preamble_begins(struct span data);
 /*
  * data: what the connection brought so far. Returns
  *   > 0             the length of the preamble; *ret_client is who is behind it, or of kind
- * NET_NONE
- *                   when it does not say (LOCAL, UNKNOWN): the peer speaks for itself
+ *                   NET_NONE when it does not say (LOCAL, UNKNOWN): the peer speaks for itself
  *   0               it may be one: more is needed
  *   -ERR_NOT_FOUND  it is none
  *   -ERR_BAD_HTTP   it is one with a mistake, or too long; err says which

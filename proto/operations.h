@@ -1,9 +1,8 @@
 /*
  * Durations of MCP requests by the attributes of OpenTelemetry's semantic conventions for MCP, in
- * the
- * form that Prometheus gives to their names: mcp_method_name, gen_ai_tool_name,
- * mcp_protocol_version,
- * error_type. Sets of labels are bounded: beyond max_tools tools, further ones are _other.
+ * the form that Prometheus gives to their names: mcp_method_name, gen_ai_tool_name,
+ * mcp_protocol_version, error_type. Sets of labels are bounded: beyond max_tools tools, further
+ * ones are _other.
  */
 #ifndef GATEHOUSE_OPERATIONS_H
 #define GATEHOUSE_OPERATIONS_H
@@ -33,8 +32,7 @@ void operations_set_max_tools(struct operations *operations, unsigned max);
 
 /*
  * The label for a tool: its name (cut at LIMIT_TOOL_NAME), OPERATIONS_OTHER, or "" for none. Lives
- * as
- * long as operations.
+ * as long as operations.
  */
 const char *operations_tool(struct operations *operations, struct span name);
 

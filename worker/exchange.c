@@ -192,8 +192,8 @@ static int send_answer(struct exchange *exchange, struct span body)
 		exchange->gateway, MSG_EXCHANGE_ANSWER, exchange->number, &fields, body, NULL);
 }
 
-/* The link has no room now: the answer waits here,
- * and nothing else concerns the exchange any more. */
+/* The link has no room now: the answer waits here, and nothing else concerns the exchange any
+ * more. */
 static void keep_answer(struct exchange *exchange, struct span body)
 {
 	bool room = make_room(exchange, body.len);

@@ -139,8 +139,6 @@ static void on_other(struct worker *worker, const struct jsonrpc *msg)
 		ask_answered(worker, msg);
 }
 
-/* A batch: every message by itself; with at least one request, the answers come as an array or a
- * stream. */
 static void hold_error(struct exchange *exchange, struct span id, const struct err *err)
 {
 	struct buf out;
@@ -166,6 +164,8 @@ static bool may_batch(const struct worker *worker, const struct jsonrpc *batch, 
 	return err->code == 0;
 }
 
+/* A batch: every message by itself; with at least one request, the answers come as an array or a
+ * stream. */
 static void post_batch(
 	struct worker *worker, struct exchange *exchange, const struct jsonrpc *batch)
 {

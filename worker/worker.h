@@ -19,6 +19,7 @@
  *   asks.h        requests of servers to the client
  *   lists.h       lists, from the catalogue
  *   own_lists.h   lists of servers that run once per session
+ *   tasks.h       tasks of all servers in one list
  */
 #ifndef GATEHOUSE_WORKER_H
 #define GATEHOUSE_WORKER_H

@@ -1,5 +1,4 @@
-/* Requests of ours towards the server, each answered exactly once: calls of clients,
- * and our own. */
+/* Requests of ours towards the server, each answered exactly once: calls of clients, and our own. */
 #ifndef GATEHOUSE_CALL_H
 #define GATEHOUSE_CALL_H
 

@@ -634,11 +634,6 @@ int connection_request(struct connections *all, struct span request, bool fresh,
 	return 0;
 }
 
-void connection_limit_body(struct connection *c, uint64_t max)
-{
-	http1_set_body_limit(c->http, max);
-}
-
 bool connection_write(struct connection *c, struct buf *bytes)
 {
 	buf_free(&c->out);
@@ -693,9 +688,4 @@ void connections_free(struct connections *all)
 	resolver_free(all->resolver);
 	SSL_CTX_free(all->tls);
 	free(all);
-}
-
-unsigned connections_count(const struct connections *all)
-{
-	return all->count;
 }

@@ -46,7 +46,6 @@ int connections_new(struct event_base *base, const struct url *origin, struct co
 	struct err *err);
 /* Requests under way are forgotten. NULL is accepted. */
 void connections_free(struct connections *connections);
-unsigned connections_count(const struct connections *connections);
 
 /*
  * Send a request (all its bytes, copied), on a kept connection unless fresh. Events come from the
@@ -55,8 +54,6 @@ unsigned connections_count(const struct connections *connections);
 int connection_request(struct connections *connections, struct span request, bool fresh,
 	const struct connection_events *events, void *arg, struct connection **ret,
 	struct err *err);
-/* In head: the body may be at most so long. */
-void connection_limit_body(struct connection *connection, uint64_t max);
 /* Have bytes of the request left? */
 bool connection_written(const struct connection *connection);
 /*

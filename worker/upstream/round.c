@@ -76,11 +76,6 @@ static struct round *round_of(struct call *call)
 	return call->round;
 }
 
-bool round_waits(const struct call *call)
-{
-	return call->round && !call->id && call->round->open > 0;
-}
-
 /* --- asking ------------------------------------------------------------------------------ */
 
 static bool ask(struct round *round, struct span key, struct span request)

@@ -23,8 +23,6 @@ bool round_take(struct call *call, struct span result);
 /* The client has answered what was asked on this stream. False: that was no round's. */
 bool round_answered(struct client *client, uint32_t stream, const struct msg_answer *answer,
 	struct span payload);
-/* Does the call wait for its client at the moment? */
-bool round_waits(const struct call *call);
 /* The members that the call is sent again with: "\"inputResponses\":{…},\"requestState\":…". */
 void round_write_members(const struct round *round, struct buf *out);
 /* The call is over: what is still being asked is taken back. */

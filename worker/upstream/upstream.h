@@ -2,14 +2,21 @@
  * gatehouse-upstream: everything that concerns one MCP server lives in this one process.
  *
  *   client     a session worker's link: whose calls these are
- *   instance   one conversation with the server (an MCP client session): handshake, ids, pending
- *              calls
+ *   instance   one conversation with the server (an MCP client session): its states, back-off
+ *   pool       conversations that serve the sessionless requests of one principal
+ *   handshake  how a conversation begins; era: which revision the server speaks
+ *   call       requests towards the server; incoming: what comes from it; ask: its questions
+ *   round      questions of a modern server, asked of a legacy client
+ *   parked     calls of a modern client that wait for its answers; seal: their requestState
+ *   listen     changes that a modern server is asked to tell
+ *   listing    reads the server's lists; reporter tells the registry
  *   transport  how bytes reach the server: stdio, Streamable HTTP, HTTP+SSE, WebSocket
- *   listing    reads the server's lists
- *   reporter   tells the registry
+ *              (connection, url, resolver, tls: what those over a network share)
+ *   logs, metrics, queries
  *
- * With isolation session (and always over HTTP) each client has an instance of its own; with
- * shared, all use the catalogue instance, the one that read the lists.
+ * With isolation session (and always over HTTP) each session has an instance of its own; with
+ * shared, all use the catalogue instance, the one that read the lists. Sessionless clients have
+ * those of their principal's pool.
  */
 #ifndef GATEHOUSE_UPSTREAM_H
 #define GATEHOUSE_UPSTREAM_H
