@@ -142,6 +142,7 @@ void call_finish(struct call *call, struct outcome *outcome)
 		call->queue_us += clock_us() - call->waits_us;
 	}
 	outcome->queue_us = call->queue_us;
+	instance->proven |= outcome->kind != 2 && (client || call->parked);
 	instance_touch(instance);
 	if (client) {
 		HASH_DELETE(by_stream, client->calls, call);

@@ -169,8 +169,10 @@ void instance_stop(struct instance *instance)
 
 static uint64_t next_pause(struct instance *instance, bool was_ready)
 {
-	if (was_ready && clock_ms() - instance->ready_ms > RECOVERED_MS)
+	/* one that serves its clients is not held back because it dies now and then */
+	if (was_ready && (instance->proven || clock_ms() - instance->ready_ms > RECOVERED_MS))
 		instance->failures = 0;
+	instance->proven = false;
 	instance->failures++;
 	if (instance->failures == 1)
 		return 0;

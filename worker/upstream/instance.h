@@ -50,6 +50,7 @@ struct instance {
 	struct event *held;       /* calls wait until their worker knows they leave; greeting: its
 				     first question is not answered */
 	unsigned failures;        /* in a row */
+	bool proven;              /* it has answered a client since it was opened */
 	uint64_t ready_ms;        /* since when */
 	uint64_t used_ms;         /* last time */
 	uint64_t start_ms;        /* not opened again before */
