@@ -187,7 +187,7 @@ START_TEST(test_modern_to_modern)
 	assert_contains(call->payload, "\\\"inputResponses\\\":{\\\"k1\\\":{\\\"v\\\":1.50}},"
 				       "\\\"requestState\\\":\\\"s\\\\u0031 \\\\/ 1\\\"");
 	assert_contains(call->payload, "\\\"own\\\":[1.0]");
-	ck_assert_uint_eq(world_alive(&world), 1);
+	world_until(&world, world_alive(&world) == 1);
 	world_end(&world);
 }
 END_TEST
@@ -319,10 +319,10 @@ START_TEST(test_pool)
 		done(world_call(i % 2 ? session : other, "tools/call",
 			"{\"name\":\"echo\",\"arguments\":{\"text\":\"t\"}," META("{}") "}", 0,
 			false));
-	ck_assert_uint_eq(world_alive(&world), 1);
+	world_until(&world, world_alive(&world) == 1);
 	read_state(done(world_call(session, "tools/call", ASK "}", 0, false)), a);
 	read_state(done(world_call(other, "tools/call", ASK "}", 0, false)), b);
-	ck_assert_uint_eq(world_alive(&world), 3);
+	world_until(&world, world_alive(&world) == 3);
 	resume(other, ASK, a, YES);
 	resume(other, ASK, b, YES);
 	for (int i = 0; i < 3; i++) {
@@ -331,7 +331,7 @@ START_TEST(test_pool)
 		assert_contains(call->payload,
 			"\\\"capabilities\\\":{\\\"elicitation\\\":{\\\"form\\\":{}}}");
 	}
-	ck_assert_uint_eq(world_alive(&world), 3);
+	world_until(&world, world_alive(&world) == 3);
 	/* what was said of the hop is not passed on */
 	call = done(world_call(session, "tools/call",
 		"{\"name\":\"ping\",\"arguments\":{}," META("{}") "}", 0, false));
