@@ -1,6 +1,6 @@
 /* From the servers' lists to the items of the catalogue: checked, named, limited, in order. */
-#include "glob.h"
 #include "bounds.h"
+#include "glob.h"
 #include "hash.h"
 #include "json.h"
 #include "merge_internal.h"

@@ -1,8 +1,8 @@
 /* registry/merge and proto/catalogue: from lists to look-ups, and files that are not what they
  * should be. */
-#include "glob.h"
 #include "arena.h"
 #include "buf.h"
+#include "glob.h"
 #include "json.h"
 #include "merge.h"
 #include "memfile.h"

@@ -1,8 +1,8 @@
 /* base/config: dialects, every kind of mistake with its message, substitution, secrets, views,
  * differences. */
-#include "glob.h"
 #include "bounds.h"
 #include "config.h"
+#include "glob.h"
 
 #include <check.h>
 #include <stdio.h>
