@@ -201,6 +201,19 @@ static bool has_version(struct span versions, enum mcp_version version)
 	return false;
 }
 
+/* It takes another revision than the one it was asked in, and names one that is spoken here: then
+ * it is asked again, once. */
+static bool asks_for_version(const struct outcome *outcome)
+{
+	struct span message, data;
+	int64_t code = 0;
+
+	return outcome->kind == 1 &&
+	       jsonrpc_error_get(outcome->payload, &code, &message, &data) == 0 &&
+	       code == err_rpc_code(-ERR_UNSUPPORTED_VERSION) &&
+	       has_version(json_object_get(data, SPAN_LIT("supported")), MCP_FIRST_MODERN);
+}
+
 static void on_discovered(struct instance *instance, const struct outcome *outcome, void *arg)
 {
 	struct span versions =
@@ -209,6 +222,11 @@ static void on_discovered(struct instance *instance, const struct outcome *outco
 	(void)arg;
 	if (instance->state != INSTANCE_GREETING)
 		return;
+	if (!instance->asked_again && asks_for_version(outcome)) {
+		instance->asked_again = true;
+		ask_era(instance, MCP_MODERN);
+		return;
+	}
 	if (outcome->kind != 0 || !has_version(versions, MCP_FIRST_MODERN) ||
 		keep_facts(instance, outcome->payload) < 0) {
 		/* an older server has many ways not to know it; what it says to initialize counts */

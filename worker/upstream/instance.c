@@ -56,6 +56,7 @@ static void open_now(struct instance *instance)
 	instance->level = MCP_LOG_NONE;
 	memset(instance->asked, 0, sizeof(instance->asked));
 	memset(instance->denied, 0, sizeof(instance->denied));
+	instance->asked_again = false;
 	if (up->ops->open(up, instance->label, &instance_events, instance, &instance->transport,
 		    &err) < 0) {
 		instance_fail(instance, RESTART_SPAWN, &err);

@@ -34,6 +34,7 @@ struct instance {
 	enum mcp_era era; /* in which it is spoken with */
 	/* this time, whether it speaks that era, and it does not; by enum mcp_era */
 	bool asked[2], denied[2];
+	bool asked_again; /* server/discover, which had named the revisions it takes */
 	struct err refused; /* what it said first */
 	enum mcp_version version;
 	char *facts;              /* JSON: capabilities, serverInfo, instructions */
