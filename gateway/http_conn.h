@@ -1,5 +1,5 @@
 /*
- * The server side of one HTTP/1 connection. Requests are handed to the owner (struct
+ * What a request comes on and its answer leaves by. Requests are handed to the owner (struct
  * http_server_ops) one at a time, in order, each with its whole body; answers are written with the
  * functions here.
  *
@@ -92,6 +92,9 @@ int http_conn_switch(
 
 /* After http_conn_switch: take nothing in for now, or go on. */
 void http_conn_pause(struct http_conn *conn, bool paused);
+
+/* Of HTTP, as it is written in logs: "1.1". */
+const char *http_conn_version(const struct http_conn *conn);
 
 /* Something of the owner's; NULL at first. */
 void http_conn_set_data(struct http_conn *conn, void *data);

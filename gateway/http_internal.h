@@ -36,7 +36,8 @@ enum http_timer_kind {
  */
 struct http_timer {
 	TAILQ_ENTRY(http_timer) link;
-	struct http_conn *conn;
+	void (*fired)(void *arg, enum http_timer_kind kind);
+	void *arg;
 	uint64_t deadline_ms;
 	enum http_timer_kind kind; /* HTTP_TIMER_NONE: not running */
 };
@@ -52,14 +53,42 @@ enum http_phase {
 	HTTP_DEAD,      /* closed; freed when no call uses it any more */
 };
 
+/*
+ * How an answer leaves, by the protocol of the connection; the functions of http_conn.h of the same
+ * names say what each does.
+ */
+struct http_protocol {
+	int (*respond)(struct http_conn *conn, unsigned status, const struct http1_header *headers,
+		unsigned nheaders, struct span body);
+	int (*begin)(struct http_conn *conn, unsigned status, const struct http1_header *headers,
+		unsigned nheaders, enum http_stream stream, uint64_t length);
+	int (*write)(struct http_conn *conn, struct span data);
+	int (*end)(struct http_conn *conn);
+	/* abort: the client must see that its answer is not whole */
+	void (*close)(struct http_conn *conn, bool abort);
+	size_t (*unsent)(const struct http_conn *conn);
+	void (*release_request)(struct http_conn *conn);
+	const char *(*version)(const struct http_conn *conn);
+};
+
+extern const struct http_protocol http1_protocol;
+
+/* What the owner holds: first member of a socket that speaks HTTP/1, or of a stream of HTTP/2. */
 struct http_conn {
-	TAILQ_ENTRY(http_conn) link;
-	TAILQ_ENTRY(http_conn) work_link;
+	const struct http_protocol *protocol;
+	struct http_socket *sock;
+	void *data; /* the owner's */
+};
+
+/* A client's socket and, while it speaks HTTP/1, the one request that it may have at a time. */
+struct http_socket {
+	struct http_conn conn;
+	TAILQ_ENTRY(http_socket) link;
+	TAILQ_ENTRY(http_socket) work_link;
 	struct http_server *server;
 	struct http_transport transport;
 	struct event event;
 	struct http1 *http;
-	void *data;
 	enum http_phase phase;
 	unsigned holds; /* calls on the stack that still use this */
 	struct http_timer read_timer;
@@ -110,7 +139,7 @@ struct http_conn {
 	struct net_address peer;
 	char remote[NET_TEXT_MAX];
 };
-TAILQ_HEAD(http_conn_list, http_conn);
+TAILQ_HEAD(http_socket_list, http_socket);
 
 struct http_room {
 	LIST_ENTRY(http_room) link;
@@ -123,13 +152,13 @@ struct http_server {
 	struct http_limits limits;
 	const struct http_server_ops *ops;
 	void *arg;
-	struct http_conn_list conns;
+	struct http_socket_list conns;
 	unsigned nconns;
 	bool draining;
 	struct http_server_stats *stats; /* own_stats, or the owner's */
 	struct http_server_stats own_stats;
 	/* connections to pump at the end of this turn or in the next */
-	struct http_conn_list work;
+	struct http_socket_list work;
 	struct event work_event;
 	struct http_timer_queue timers[HTTP_TIMER_MAX];
 	struct event tick_event;
@@ -153,49 +182,57 @@ void http_timer_stop(struct http_server *server, struct http_timer *timer);
 /* http_server.c */
 enum http_when { HTTP_THIS_TURN, HTTP_NEXT_TURN };
 /* Pump the connection soon (once, however often this is called). */
-void http_server_queue(struct http_conn *conn, enum http_when when);
+void http_server_queue(struct http_socket *sock, enum http_when when);
 /* "Sun, 06 Nov 1994 08:49:37 GMT", renewed each second. */
 struct span http_server_date(struct http_server *server);
 /* A connection is gone: tell who waits. */
 void http_server_tell_room(struct http_server *server);
 
-/* http_conn.c */
-void http_conn_pump(struct http_conn *conn);
-void http_conn_timer(struct http_conn *conn, enum http_timer_kind kind);
+/* http_socket.c */
+void http_socket_pump(struct http_socket *sock);
 /* Close, with a reset if wanted, and tell the owner. Freed when nothing uses it any more. */
-void http_conn_kill(struct http_conn *conn, bool reset);
+void http_socket_kill(struct http_socket *sock, bool reset);
 /* What is unsent leaves, then the connection closes; with linger, not before the client did (or a
  * timeout). */
-void http_conn_wind_up(struct http_conn *conn, bool linger);
-void http_conn_hold(struct http_conn *conn);
-void http_conn_release(struct http_conn *conn);
+void http_socket_wind_up(struct http_socket *sock, bool linger);
+void http_socket_hold(struct http_socket *sock);
+void http_socket_release(struct http_socket *sock);
+
+/* http_response.c */
+/* Bytes accepted and not yet taken by the socket. */
+size_t http_socket_unsent(const struct http_socket *sock);
+
+/* The protocol's rules for an answer's headers, whatever the version (http_conn.h). */
+bool http_header_is_ours(struct span name);
+/* Statuses whose answers end with their headers, RFC 9110 §6.4.1. */
+bool http_status_is_bodyless(unsigned status);
 
 /* http_input.c */
-/* Take conn->input apart as far as the phase allows. */
-void http_input_process(struct http_conn *conn);
+/* Take sock->input apart as far as the phase allows. */
+void http_input_process(struct http_socket *sock);
 /* The same with what was saved. */
-void http_input_process_saved(struct http_conn *conn);
-/* Keep what is left of conn->input, when it stands in the scratch buffer. */
-void http_input_save(struct http_conn *conn);
-size_t http_input_saved(const struct http_conn *conn);
-void http_input_free(struct http_conn *conn);
+void http_input_process_saved(struct http_socket *sock);
+/* Keep what is left of sock->input, when it stands in the scratch buffer. */
+void http_input_save(struct http_socket *sock);
+size_t http_input_saved(const struct http_socket *sock);
+void http_input_free(struct http_socket *sock);
 /* Answer with an error of our own and close after it. */
-void http_input_refuse(struct http_conn *conn, int code, const char *detail);
+void http_input_refuse(struct http_socket *sock, int code, const char *detail);
 /* The timer that fits what is being waited for. */
-void http_input_set_timer(struct http_conn *conn);
+void http_input_set_timer(struct http_socket *sock);
 
 /* http_preamble.c */
-/* Take a PROXY preamble off the first conn->input. False: more must come, or it was refused. */
-bool http_preamble_take(struct http_conn *conn);
+/* Take a PROXY preamble off the first sock->input. False: more must come, or it was refused. */
+bool http_preamble_take(struct http_socket *sock);
 
 /* http_output.c */
 /*
  * Queue up to three parts, or send them at once when they are large. 0, or, nothing queued,
  * -ERR_NO_MEMORY, -ERR_TOO_LARGE, -ERR_CLOSED.
  */
-int http_out_put(struct http_conn *conn, const struct span *parts, int nparts);
+int http_out_put(struct http_socket *sock, const struct span *parts, int nparts);
 /* Send what the socket takes; sets broken when the peer is gone. */
-void http_out_flush(struct http_conn *conn);
+void http_out_flush(struct http_socket *sock);
 
 /* http_error.c: the body of an error answer. */
 int http_error_body(struct buf *out, int code, const char *detail);

@@ -6,59 +6,59 @@
  * this many and half of it. */
 #define COMPACT_MIN 65536u
 
-size_t http_conn_unsent(const struct http_conn *conn)
+size_t http_socket_unsent(const struct http_socket *sock)
 {
-	return conn->out.len - conn->out_used;
+	return sock->out.len - sock->out_used;
 }
 
-static void took(struct http_conn *conn, size_t n)
+static void took(struct http_socket *sock, size_t n)
 {
-	conn->out_used += n;
-	conn->write_window += n;
-	conn->server->stats->bytes_out += n;
-	if (conn->out_used == conn->out.len) {
-		buf_free(&conn->out);
-		conn->out_used = 0;
-	} else if (conn->out_used >= COMPACT_MIN && conn->out_used >= conn->out.len / 2) {
-		buf_consume(&conn->out, conn->out_used);
-		conn->out_used = 0;
+	sock->out_used += n;
+	sock->write_window += n;
+	sock->server->stats->bytes_out += n;
+	if (sock->out_used == sock->out.len) {
+		buf_free(&sock->out);
+		sock->out_used = 0;
+	} else if (sock->out_used >= COMPACT_MIN && sock->out_used >= sock->out.len / 2) {
+		buf_consume(&sock->out, sock->out_used);
+		sock->out_used = 0;
 	}
 }
 
 /* One call for what waits and the parts. Returns how many bytes of the parts were taken, or
  * -ERR_CLOSED. */
-static ssize_t write_through(struct http_conn *conn, const struct span *parts, int nparts)
+static ssize_t write_through(struct http_socket *sock, const struct span *parts, int nparts)
 {
 	struct iovec iov[4];
 	int n = 0;
-	size_t waiting = http_conn_unsent(conn);
+	size_t waiting = http_socket_unsent(sock);
 	ssize_t sent;
 
 	if (waiting)
-		iov[n++] = (struct iovec){conn->out.data + conn->out_used, waiting};
+		iov[n++] = (struct iovec){sock->out.data + sock->out_used, waiting};
 	for (int i = 0; i < nparts; i++)
 		if (parts[i].len)
 			iov[n++] = (struct iovec){(void *)parts[i].p, parts[i].len};
-	sent = conn->transport.ops->write(conn->transport.state, iov, n);
+	sent = sock->transport.ops->write(sock->transport.state, iov, n);
 	if (sent == -ERR_AGAIN) {
-		conn->writable = false;
+		sock->writable = false;
 		return 0;
 	}
 	if (sent < 0) {
-		conn->broken = true;
+		sock->broken = true;
 		return -ERR_CLOSED;
 	}
 	if ((size_t)sent <= waiting) {
-		took(conn, (size_t)sent);
+		took(sock, (size_t)sent);
 		return 0;
 	}
-	took(conn, waiting);
-	conn->write_window += (size_t)sent - waiting;
-	conn->server->stats->bytes_out += (size_t)sent - waiting;
+	took(sock, waiting);
+	sock->write_window += (size_t)sent - waiting;
+	sock->server->stats->bytes_out += (size_t)sent - waiting;
 	return sent - (ssize_t)waiting;
 }
 
-static int append_rest(struct http_conn *conn, const struct span *parts, int nparts, size_t skip)
+static int append_rest(struct http_socket *sock, const struct span *parts, int nparts, size_t skip)
 {
 	size_t total = 0;
 	int r;
@@ -67,42 +67,42 @@ static int append_rest(struct http_conn *conn, const struct span *parts, int npa
 		total += parts[i].len;
 	if (total == skip)
 		return 0;
-	r = buf_reserve(&conn->out, total - skip);
+	r = buf_reserve(&sock->out, total - skip);
 	for (int i = 0; r == 0 && i < nparts; i++) {
 		size_t n = skip < parts[i].len ? skip : parts[i].len;
 
-		r = buf_append(&conn->out, parts[i].p + n, parts[i].len - n);
+		r = buf_append(&sock->out, parts[i].p + n, parts[i].len - n);
 		skip -= n;
 	}
 	return r;
 }
 
-int http_out_put(struct http_conn *conn, const struct span *parts, int nparts)
+int http_out_put(struct http_socket *sock, const struct span *parts, int nparts)
 {
 	size_t total = 0;
 	ssize_t sent = 0;
 	int r;
 
-	if (conn->broken || conn->phase == HTTP_DEAD)
+	if (sock->broken || sock->phase == HTTP_DEAD)
 		return -ERR_CLOSED;
 	for (int i = 0; i < nparts; i++)
 		total += parts[i].len;
-	if (total >= HTTP_DIRECT_MIN && conn->writable)
-		sent = write_through(conn, parts, nparts);
+	if (total >= HTTP_DIRECT_MIN && sock->writable)
+		sent = write_through(sock, parts, nparts);
 	if (sent < 0)
 		return -ERR_CLOSED;
-	r = append_rest(conn, parts, nparts, (size_t)sent);
+	r = append_rest(sock, parts, nparts, (size_t)sent);
 	if (r < 0 && sent > 0) {
 		/* half an answer is out and the rest cannot be kept */
-		conn->broken = true;
+		sock->broken = true;
 		return -ERR_CLOSED;
 	}
 	return r;
 }
 
-void http_out_flush(struct http_conn *conn)
+void http_out_flush(struct http_socket *sock)
 {
-	while (conn->phase != HTTP_DEAD && http_conn_unsent(conn) && conn->writable &&
-		!conn->broken)
-		write_through(conn, NULL, 0);
+	while (sock->phase != HTTP_DEAD && http_socket_unsent(sock) && sock->writable &&
+		!sock->broken)
+		write_through(sock, NULL, 0);
 }

@@ -2,60 +2,60 @@
 #include "http_internal.h"
 #include "proxy_protocol.h"
 
-static bool refuse(struct http_conn *conn, const char *detail)
+static bool refuse(struct http_socket *sock, const char *detail)
 {
-	conn->fresh = false;
-	conn->input = SPAN_NONE;
-	http_input_refuse(conn, -ERR_BAD_HTTP, detail);
+	sock->fresh = false;
+	sock->input = SPAN_NONE;
+	http_input_refuse(sock, -ERR_BAD_HTTP, detail);
 	return false;
 }
 
-static bool wait_for_more(struct http_conn *conn)
+static bool wait_for_more(struct http_socket *sock)
 {
-	if (!conn->preamble.len && buf_append_span(&conn->preamble, conn->input) < 0)
-		conn->broken = true;
-	conn->input = SPAN_NONE;
+	if (!sock->preamble.len && buf_append_span(&sock->preamble, sock->input) < 0)
+		sock->broken = true;
+	sock->input = SPAN_NONE;
 	return false;
 }
 
-static void take_client(struct http_conn *conn, const struct net_address *client)
+static void take_client(struct http_socket *sock, const struct net_address *client)
 {
 	if (client->kind == NET_NONE)
 		return;
-	conn->peer = *client;
-	net_format(client, conn->remote);
+	sock->peer = *client;
+	net_format(client, sock->remote);
 }
 
 /*
- * What it was read from lives in conn->preamble when it came in pieces, until the connection ends.
+ * What it was read from lives in sock->preamble when it came in pieces, until the connection ends.
  */
-bool http_preamble_take(struct http_conn *conn)
+bool http_preamble_take(struct http_socket *sock)
 {
 	struct net_address client;
 	struct err err;
 	int r;
 
-	if (!conn->may_have_proxy) {
-		conn->fresh = false;
-		if (proxy_preamble_begins(conn->input))
+	if (!sock->may_have_proxy) {
+		sock->fresh = false;
+		if (proxy_preamble_begins(sock->input))
 			return refuse(
-				conn, "PROXY protocol from a peer that is not in trusted_proxies");
+				sock, "PROXY protocol from a peer that is not in trusted_proxies");
 		return true;
 	}
-	if (conn->preamble.len) {
-		if (buf_append_span(&conn->preamble, conn->input) < 0)
-			return refuse(conn, "PROXY protocol: too much at once");
-		conn->input = buf_span(&conn->preamble);
+	if (sock->preamble.len) {
+		if (buf_append_span(&sock->preamble, sock->input) < 0)
+			return refuse(sock, "PROXY protocol: too much at once");
+		sock->input = buf_span(&sock->preamble);
 	}
-	r = proxy_preamble_read(conn->input, &client, &err);
+	r = proxy_preamble_read(sock->input, &client, &err);
 	if (r == 0)
-		return wait_for_more(conn);
+		return wait_for_more(sock);
 	if (r < 0 && r != -ERR_NOT_FOUND)
-		return refuse(conn, err_text(&err));
-	conn->fresh = false;
+		return refuse(sock, err_text(&err));
+	sock->fresh = false;
 	if (r > 0) {
-		take_client(conn, &client);
-		conn->input = span_of(conn->input.p + r, conn->input.len - (size_t)r);
+		take_client(sock, &client);
+		sock->input = span_of(sock->input.p + r, sock->input.len - (size_t)r);
 	}
 	return true;
 }

@@ -1,4 +1,4 @@
-/* Answers: whole or streamed. */
+/* Answers of HTTP/1: whole or streamed. */
 #include "http_internal.h"
 
 #include <stdio.h>
@@ -6,12 +6,12 @@
 /* Status line, Date, Content-Length or Transfer-Encoding, Connection, those of SSE. */
 #define HEAD_FIXED_MAX 320
 
-static bool answerable(const struct http_conn *conn)
+static bool answerable(const struct http_socket *sock)
 {
-	return (conn->phase == HTTP_IN_BODY || conn->phase == HTTP_PENDING) && !conn->broken;
+	return (sock->phase == HTTP_IN_BODY || sock->phase == HTTP_PENDING) && !sock->broken;
 }
 
-static bool is_ours(struct span name)
+bool http_header_is_ours(struct span name)
 {
 	static const char *const ours[] = {
 		"Content-Length", "Transfer-Encoding", "Connection", "Date"};
@@ -27,38 +27,37 @@ static int write_headers(struct buf *out, const struct http1_header *headers, un
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < nheaders; i++)
-		r = is_ours(headers[i].name)
+		r = http_header_is_ours(headers[i].name)
 			    ? -ERR_INVALID_ARGUMENT
 			    : http1_write_header(out, headers[i].name, headers[i].value);
 	return r;
 }
 
-/* Statuses whose answers end with their headers, RFC 9110 §6.4.1. */
-static bool is_bodyless(unsigned status)
+bool http_status_is_bodyless(unsigned status)
 {
 	return status == 204 || status == 304;
 }
 
-static int write_connection(struct http_conn *conn, struct buf *out)
+static int write_connection(struct http_socket *sock, struct buf *out)
 {
-	if (conn->switched)
+	if (sock->switched)
 		return buf_append_str(out, "Connection: Upgrade\r\n");
-	if (conn->will_close)
+	if (sock->will_close)
 		return buf_append_str(out, "Connection: close\r\n");
-	return conn->minor == 0 ? buf_append_str(out, "Connection: keep-alive\r\n") : 0;
+	return sock->minor == 0 ? buf_append_str(out, "Connection: keep-alive\r\n") : 0;
 }
 
 /* framing is a whole header line or empty. */
-static int append_head(struct http_conn *conn, unsigned status, const struct http1_header *headers,
+static int append_head(struct http_socket *sock, unsigned status, const struct http1_header *headers,
 	unsigned nheaders, struct span framing)
 {
-	struct buf *out = &conn->out;
+	struct buf *out = &sock->out;
 	int r = http1_write_status_line(out, status);
 
 	if (r == 0)
 		r = buf_append_str(out, "Date: ");
 	if (r == 0)
-		r = buf_append_span(out, http_server_date(conn->server));
+		r = buf_append_span(out, http_server_date(sock->server));
 	if (r == 0)
 		r = buf_append_str(out, "\r\n");
 	if (r == 0)
@@ -66,193 +65,231 @@ static int append_head(struct http_conn *conn, unsigned status, const struct htt
 	if (r == 0)
 		r = buf_append_span(out, framing);
 	if (r == 0)
-		r = write_connection(conn, out);
+		r = write_connection(sock, out);
 	return r ? r : http1_write_head_end(out);
 }
 
-static int write_head(struct http_conn *conn, unsigned status, const struct http1_header *headers,
+static int write_head(struct http_socket *sock, unsigned status, const struct http1_header *headers,
 	unsigned nheaders, struct span framing, size_t room)
 {
-	size_t before = conn->out.len, need = HEAD_FIXED_MAX + room;
+	size_t before = sock->out.len, need = HEAD_FIXED_MAX + room;
 	int r;
 
 	for (unsigned i = 0; i < nheaders; i++)
 		need += headers[i].name.len + headers[i].value.len + 4;
-	r = buf_reserve(&conn->out, need);
+	r = buf_reserve(&sock->out, need);
 	if (r == 0)
-		r = append_head(conn, status, headers, nheaders, framing);
+		r = append_head(sock, status, headers, nheaders, framing);
 	if (r < 0)
-		buf_cut(&conn->out, before);
+		buf_cut(&sock->out, before);
 	return r;
 }
 
-static void decide_close(struct http_conn *conn, bool until_close)
+static void decide_close(struct http_socket *sock, bool until_close)
 {
-	conn->will_close =
-		until_close || !conn->keep_alive || !conn->body_done || conn->server->draining;
+	sock->will_close =
+		until_close || !sock->keep_alive || !sock->body_done || sock->server->draining;
 }
 
 /* With what the client may already have sent unread, closing at once would reset the answer on its
  * way. */
-static void finish(struct http_conn *conn)
+static void finish(struct http_socket *sock)
 {
-	bool more = !conn->body_done || conn->keep_alive || conn->input.len > 0 ||
-		    http_input_saved(conn) > 0 || conn->readable;
+	bool more = !sock->body_done || sock->keep_alive || sock->input.len > 0 ||
+		    http_input_saved(sock) > 0 || sock->readable;
 
-	buf_free(&conn->body);
-	if (conn->will_close || conn->server->draining) {
-		http_conn_wind_up(conn, more);
+	buf_free(&sock->body);
+	if (sock->will_close || sock->server->draining) {
+		http_socket_wind_up(sock, more);
 		return;
 	}
-	http1_next(conn->http);
-	conn->phase = HTTP_READING;
-	conn->minor = 1;
-	conn->is_head = false;
-	if (conn->pumping)
+	http1_next(sock->http);
+	sock->phase = HTTP_READING;
+	sock->minor = 1;
+	sock->is_head = false;
+	if (sock->pumping)
 		return;
-	http_input_set_timer(conn);
-	http_server_queue(conn, HTTP_THIS_TURN);
+	http_input_set_timer(sock);
+	http_server_queue(sock, HTTP_THIS_TURN);
 }
 
-int http_conn_respond(struct http_conn *conn, unsigned status, const struct http1_header *headers,
+static int respond(struct http_conn *conn, unsigned status, const struct http1_header *headers,
 	unsigned nheaders, struct span body)
 {
+	struct http_socket *sock = conn->sock;
 	char line[48];
 	int n = 0, r;
 
-	if (!answerable(conn))
+	if (!answerable(sock))
 		return -ERR_CLOSED;
 	if (status < 200)
 		return -ERR_INVALID_ARGUMENT;
-	if (body.len > conn->server->limits.response)
+	if (body.len > sock->server->limits.response)
 		return -ERR_TOO_LARGE;
-	decide_close(conn, false);
-	if (!is_bodyless(status))
+	decide_close(sock, false);
+	if (!http_status_is_bodyless(status))
 		n = snprintf(line, sizeof(line), "Content-Length: %zu\r\n", body.len);
-	if (conn->is_head || is_bodyless(status))
+	if (sock->is_head || http_status_is_bodyless(status))
 		body.len = 0;
-	r = write_head(conn, status, headers, nheaders, span_of(line, (size_t)n),
+	r = write_head(sock, status, headers, nheaders, span_of(line, (size_t)n),
 		body.len < HTTP_DIRECT_MIN ? body.len : 0);
 	if (r < 0)
 		return r;
-	if (http_out_put(conn, &body, 1) < 0)
-		conn->broken = true;
-	finish(conn);
+	if (http_out_put(sock, &body, 1) < 0)
+		sock->broken = true;
+	finish(sock);
 	return 0;
 }
 
-static int begin_framing(struct http_conn *conn, bool bodyless, enum http_stream stream,
+static int begin_framing(struct http_socket *sock, bool bodyless, enum http_stream stream,
 	uint64_t length, char *line, size_t size)
 {
 	static const char sse[] = "Content-Type: text/event-stream\r\nCache-Control: no-store\r\n"
 				  "X-Accel-Buffering: no\r\n";
 
-	conn->chunked = stream != HTTP_STREAM_LENGTH && conn->minor > 0 && !bodyless;
+	sock->chunked = stream != HTTP_STREAM_LENGTH && sock->minor > 0 && !bodyless;
 	if (stream == HTTP_STREAM_LENGTH)
 		return snprintf(line, size, "Content-Length: %llu\r\n", (unsigned long long)length);
 	return snprintf(line, size, "%s%s", stream == HTTP_STREAM_SSE ? sse : "",
-		conn->chunked ? "Transfer-Encoding: chunked\r\n" : "");
+		sock->chunked ? "Transfer-Encoding: chunked\r\n" : "");
 }
 
-int http_conn_begin(struct http_conn *conn, unsigned status, const struct http1_header *headers,
+static int begin(struct http_conn *conn, unsigned status, const struct http1_header *headers,
 	unsigned nheaders, enum http_stream stream, uint64_t length)
 {
-	bool bodyless = is_bodyless(status);
+	struct http_socket *sock = conn->sock;
+	bool bodyless = http_status_is_bodyless(status);
 	char line[160];
 	int n, r;
 
-	if (!answerable(conn))
+	if (!answerable(sock))
 		return -ERR_CLOSED;
 	if (status < 200 || (bodyless && stream == HTTP_STREAM_LENGTH))
 		return -ERR_INVALID_ARGUMENT;
-	n = begin_framing(conn, bodyless, stream, length, line, sizeof(line));
-	conn->without_body = bodyless || conn->is_head;
-	decide_close(conn, stream != HTTP_STREAM_LENGTH && !conn->chunked && !conn->without_body);
-	r = write_head(conn, status, headers, nheaders, span_of(line, (size_t)n), 0);
+	n = begin_framing(sock, bodyless, stream, length, line, sizeof(line));
+	sock->without_body = bodyless || sock->is_head;
+	decide_close(sock, stream != HTTP_STREAM_LENGTH && !sock->chunked && !sock->without_body);
+	r = write_head(sock, status, headers, nheaders, span_of(line, (size_t)n), 0);
 	if (r < 0)
 		return r;
-	conn->stream = stream;
-	conn->stream_left = length;
-	conn->phase = HTTP_STREAMING;
-	if (!conn->pumping)
-		http_server_queue(conn, HTTP_THIS_TURN);
+	sock->stream = stream;
+	sock->stream_left = length;
+	sock->phase = HTTP_STREAMING;
+	if (!sock->pumping)
+		http_server_queue(sock, HTTP_THIS_TURN);
 	return 0;
 }
 
 int http_conn_switch(struct http_conn *conn, const struct http1_header *headers, unsigned nheaders)
 {
+	struct http_socket *sock = conn->sock;
 	int r;
 
-	if (conn->phase != HTTP_PENDING || conn->broken)
-		return -ERR_CLOSED;
-	if (conn->minor == 0)
+	if (conn->protocol != &http1_protocol)
 		return -ERR_INVALID_ARGUMENT;
-	conn->switched = true;
-	r = write_head(conn, 101, headers, nheaders, SPAN_NONE, 0);
+	if (sock->phase != HTTP_PENDING || sock->broken)
+		return -ERR_CLOSED;
+	if (sock->minor == 0)
+		return -ERR_INVALID_ARGUMENT;
+	sock->switched = true;
+	r = write_head(sock, 101, headers, nheaders, SPAN_NONE, 0);
 	if (r < 0) {
-		conn->switched = false;
+		sock->switched = false;
 		return r;
 	}
 	http_conn_release_request(conn);
-	conn->chunked = conn->without_body = false;
-	conn->will_close = true;
-	conn->stream = HTTP_STREAM_CHUNKED;
-	conn->phase = HTTP_STREAMING;
-	if (!conn->pumping)
-		http_server_queue(conn, HTTP_THIS_TURN);
+	sock->chunked = sock->without_body = false;
+	sock->will_close = true;
+	sock->stream = HTTP_STREAM_CHUNKED;
+	sock->phase = HTTP_STREAMING;
+	if (!sock->pumping)
+		http_server_queue(sock, HTTP_THIS_TURN);
 	return 0;
 }
 
-int http_conn_write(struct http_conn *conn, struct span data)
+static int write_piece(struct http_conn *conn, struct span data)
 {
+	struct http_socket *sock = conn->sock;
 	char line[HTTP1_CHUNK_LINE_MAX];
 	struct span parts[3] = {SPAN_NONE, data, SPAN_NONE};
 	int r;
 
-	if (conn->phase != HTTP_STREAMING || conn->broken)
+	if (sock->phase != HTTP_STREAMING || sock->broken)
 		return -ERR_CLOSED;
-	if (data.len > conn->server->limits.output ||
-		(conn->stream == HTTP_STREAM_LENGTH && data.len > conn->stream_left))
+	if (data.len > sock->server->limits.output ||
+		(sock->stream == HTTP_STREAM_LENGTH && data.len > sock->stream_left))
 		return -ERR_TOO_LARGE;
 	if (data.len == 0)
 		return 0;
-	if (!conn->without_body &&
-		http_conn_unsent(conn) + data.len > conn->server->limits.output) {
-		conn->wants_writable = true;
+	if (!sock->without_body &&
+		http_socket_unsent(sock) + data.len > sock->server->limits.output) {
+		sock->wants_writable = true;
 		return -ERR_AGAIN;
 	}
-	if (conn->chunked) {
+	if (sock->chunked) {
 		parts[0] = span_of(line, http1_chunk_line(line, data.len));
 		parts[2] = SPAN_LIT("\r\n");
 	}
-	r = conn->without_body ? 0 : http_out_put(conn, parts, 3);
-	if (r == 0 && conn->stream == HTTP_STREAM_LENGTH)
-		conn->stream_left -= data.len;
-	if (!conn->pumping)
-		http_server_queue(conn, HTTP_THIS_TURN);
+	r = sock->without_body ? 0 : http_out_put(sock, parts, 3);
+	if (r == 0 && sock->stream == HTTP_STREAM_LENGTH)
+		sock->stream_left -= data.len;
+	if (!sock->pumping)
+		http_server_queue(sock, HTTP_THIS_TURN);
 	return r;
 }
 
-int http_conn_end(struct http_conn *conn)
+static int end(struct http_conn *conn)
 {
+	struct http_socket *sock = conn->sock;
 	struct span last = SPAN_LIT("0\r\n\r\n");
 
-	if (conn->phase != HTTP_STREAMING || conn->broken)
+	if (sock->phase != HTTP_STREAMING || sock->broken)
 		return -ERR_CLOSED;
-	if (conn->stream == HTTP_STREAM_LENGTH && conn->stream_left > 0 && !conn->without_body) {
-		http_conn_abort(conn);
-		return -ERR_CLOSED;
-	}
-	if (conn->chunked && !conn->without_body && http_out_put(conn, &last, 1) < 0) {
-		http_conn_abort(conn);
+	if (sock->stream == HTTP_STREAM_LENGTH && sock->stream_left > 0 && !sock->without_body) {
+		http_socket_kill(sock, true);
 		return -ERR_CLOSED;
 	}
-	conn->wants_writable = false;
-	finish(conn);
+	if (sock->chunked && !sock->without_body && http_out_put(sock, &last, 1) < 0) {
+		http_socket_kill(sock, true);
+		return -ERR_CLOSED;
+	}
+	sock->wants_writable = false;
+	finish(sock);
 	return 0;
 }
 
-void http_conn_abort(struct http_conn *conn)
+static void close_conn(struct http_conn *conn, bool abort)
 {
-	http_conn_kill(conn, true);
+	http_socket_kill(conn->sock, abort);
 }
+
+static size_t unsent(const struct http_conn *conn)
+{
+	return http_socket_unsent(conn->sock);
+}
+
+static void release_request(struct http_conn *conn)
+{
+	struct http_socket *sock = conn->sock;
+
+	if ((sock->phase != HTTP_PENDING && sock->phase != HTTP_STREAMING) || !sock->body_done)
+		return;
+	buf_free(&sock->body);
+	http1_release(sock->http);
+}
+
+static const char *version(const struct http_conn *conn)
+{
+	return conn->sock->minor ? "1.1" : "1.0";
+}
+
+const struct http_protocol http1_protocol = {
+	.respond = respond,
+	.begin = begin,
+	.write = write_piece,
+	.end = end,
+	.close = close_conn,
+	.unsent = unsent,
+	.release_request = release_request,
+	.version = version,
+};

@@ -60,27 +60,27 @@ static int check_limits(const struct http_limits *limits, struct err *err)
 static void run_work(evutil_socket_t fd, short what, void *arg)
 {
 	struct http_server *server = arg;
-	struct http_conn_list work = TAILQ_HEAD_INITIALIZER(work);
-	struct http_conn *conn;
+	struct http_socket_list work = TAILQ_HEAD_INITIALIZER(work);
+	struct http_socket *sock;
 
 	(void)fd;
 	(void)what;
 	TAILQ_CONCAT(&work, &server->work, work_link);
-	while ((conn = TAILQ_FIRST(&work))) {
-		TAILQ_REMOVE(&work, conn, work_link);
-		conn->queued = false;
-		http_conn_pump(conn);
+	while ((sock = TAILQ_FIRST(&work))) {
+		TAILQ_REMOVE(&work, sock, work_link);
+		sock->queued = false;
+		http_socket_pump(sock);
 	}
 }
 
-void http_server_queue(struct http_conn *conn, enum http_when when)
+void http_server_queue(struct http_socket *sock, enum http_when when)
 {
-	struct http_server *server = conn->server;
+	struct http_server *server = sock->server;
 	struct timeval now = {0};
 
-	if (!conn->queued) {
-		conn->queued = true;
-		TAILQ_INSERT_TAIL(&server->work, conn, work_link);
+	if (!sock->queued) {
+		sock->queued = true;
+		TAILQ_INSERT_TAIL(&server->work, sock, work_link);
 	}
 	if (when == HTTP_THIS_TURN)
 		event_active(&server->work_event, EV_TIMEOUT, 0);
@@ -143,12 +143,12 @@ int http_server_new(struct event_base *base, const struct http_limits *limits,
 
 void http_server_free(struct http_server *server)
 {
-	struct http_conn *conn;
+	struct http_socket *sock;
 
 	if (!server)
 		return;
-	while ((conn = TAILQ_FIRST(&server->conns)))
-		http_conn_kill(conn, false);
+	while ((sock = TAILQ_FIRST(&server->conns)))
+		http_socket_kill(sock, false);
 	run_work(-1, 0, server);
 	event_del(&server->work_event);
 	http_timers_free(server);
@@ -175,13 +175,15 @@ int http_server_set_limits(
  */
 void http_server_drain(struct http_server *server)
 {
-	struct http_timer *timer;
+	struct http_socket *sock;
 
 	server->draining = true;
-	TAILQ_FOREACH(timer, &server->timers[HTTP_TIMER_IDLE], link)
+	TAILQ_FOREACH(sock, &server->conns, link)
 	{
-		timer->conn->readable = true;
-		http_server_queue(timer->conn, HTTP_THIS_TURN);
+		if (sock->read_timer.kind != HTTP_TIMER_IDLE)
+			continue;
+		sock->readable = true;
+		http_server_queue(sock, HTTP_THIS_TURN);
 	}
 }
 

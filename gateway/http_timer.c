@@ -58,7 +58,7 @@ static void run_queue(struct http_server *server, enum http_timer_kind kind, uin
 
 	while ((timer = TAILQ_FIRST(&server->timers[kind])) && timer->deadline_ms <= now) {
 		http_timer_stop(server, timer);
-		http_conn_timer(timer->conn, kind);
+		timer->fired(timer->arg, kind);
 	}
 }
 
