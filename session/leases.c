@@ -308,6 +308,9 @@ void lease_lost(struct manager *manager, struct lease *lease)
 		lease_refuse(manager, lease, ERR_INTERNAL,
 			"the workers that should take this session up have failed");
 	} else if (lease->waiters) {
+		if (offered)
+			lease->pause_until_ms =
+				clock_ms() + ((uint64_t)OFFER_PAUSE_MS << (lease->offers - 1));
 		lease_set_state(manager, lease, LEASE_NEEDY);
 		pool_turn(manager);
 	} else {

@@ -33,6 +33,9 @@
 #define OFFER_MS 2500u
 /* Workers that die of one lease before it is given up. */
 #define OFFERS_MAX 3u
+/* Before the second and the third of them: when many workers die at once, those whose deaths are
+ * not known yet are not taken for victims of the lease. Doubled each time. */
+#define OFFER_PAUSE_MS 50u
 /* A session that begins is saved within this (initialize was answered), or ends. */
 #define UNSAVED_MS 60000u
 /* A worker without a task ends by itself within this, or is killed. */
@@ -86,11 +89,12 @@ struct lease {
 	uint64_t epoch;
 	int64_t opened_s; /* wall clock */
 	uint64_t since_ms;
-	uint64_t needy_us;     /* since when it has no worker */
-	struct worker *worker; /* OFFERED, LIVE */
-	unsigned offers;       /* workers that died of it */
-	bool fresh;            /* no record yet: a session that is just being opened */
-	bool loading;          /* OFFERED: events go first, from load_from */
+	uint64_t needy_us;       /* since when it has no worker */
+	struct worker *worker;   /* OFFERED, LIVE */
+	unsigned offers;         /* workers that died of it */
+	uint64_t pause_until_ms; /* NEEDY: none is tried before */
+	bool fresh;              /* no record yet: a session that is just being opened */
+	bool loading;            /* OFFERED: events go first, from load_from */
 	uint64_t load_from;
 	struct event_log log;
 	struct waiter *waiters;

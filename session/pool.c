@@ -16,8 +16,14 @@
 
 static void serve(struct manager *manager)
 {
-	while (manager->needy && manager->warm)
-		lease_offer(manager, manager->needy, manager->warm);
+	struct lease *lease, *next;
+	uint64_t now = clock_ms();
+
+	for (lease = manager->needy; lease && manager->warm; lease = next) {
+		next = lease->next;
+		if (now >= lease->pause_until_ms)
+			lease_offer(manager, lease, manager->warm);
+	}
 }
 
 /* Processes that count against worker.max. */

@@ -11,8 +11,8 @@
  * --modern: speaks revision 2026-07-28 alone; --silent: does not answer what it does not know.
  *
  * Tools (arguments are {"text","n","ms"}): echo, pid, whoami (what initialize said), state (what it
- * was told since), slow (answers after ms), hang (never answers), die (exits with n), progress (n
- * notes, then the answer), log, garbage (lines that are no messages), cut (the answer byte by
+ * was told since), slow (answers after ms), hang (never answers), die (exits with n), deaf (closes
+ * its stdin, answers, and exits after ms), progress (n notes, then the answer), log, garbage (lines that are no messages), cut (the answer byte by
  * byte), long (a line of n bytes), big (an answer of n bytes), changed (a tool more, and a note),
  * update (a note for uri text), ask (sends the request named text to the client and answers with
  * what it was told), unask (asks, then cancels), ping, stderr, rounds (--modern: asks by
@@ -47,7 +47,7 @@ static struct {
 	} slow[SLOW_MAX];
 } server = {.version = NULL};
 
-static const char *const tool_names[] = {"echo", "pid", "whoami", "state", "slow", "hang", "die",
+static const char *const tool_names[] = {"echo", "pid", "whoami", "state", "slow", "hang", "die", "deaf",
 	"progress", "log", "garbage", "cut", "long", "big", "changed", "update", "ask", "unask",
 	"ping", "stderr", "rounds"};
 #define TOOLS (sizeof(tool_names) / sizeof(*tool_names))
@@ -208,6 +208,14 @@ struct work {
 	int64_t n, ms;
 };
 
+static void do_deaf(const struct work *work)
+{
+	close(STDIN_FILENO);
+	answer_text(work->id, work->text);
+	poll(NULL, 0, (int)work->ms);
+	exit(0);
+}
+
 static void do_slow(const struct work *work)
 {
 	for (int i = 0; i < SLOW_MAX; i++)
@@ -366,6 +374,8 @@ static void call(struct span id, struct span params)
 		do_slow(&work);
 	else if (strcmp(tool, "die") == 0)
 		exit((int)work.n);
+	else if (strcmp(tool, "deaf") == 0)
+		do_deaf(&work);
 	else if (strcmp(tool, "progress") == 0)
 		do_progress(&work);
 	else if (strcmp(tool, "cut") == 0)

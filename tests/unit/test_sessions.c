@@ -342,6 +342,28 @@ START_TEST(poison)
 }
 END_TEST
 
+/* All workers that were ready die at once, one of them with the lease: that is not poison. */
+START_TEST(many_die_at_once)
+{
+	struct peer *peer;
+	struct ask *ask;
+
+	start("worker: {warm: 4}\n");
+	peer = begin(&node);
+	AWAIT(&node, node.n_workers == 5);
+	peer_die(peer);
+	node.lazy = true;
+	ask = ask_find(&node, 0, peer->session, WHO);
+	AWAIT(&node, node.workers[1].leases == 1);
+	node.lazy = false;
+	for (unsigned i = 1; i < 5; i++)
+		peer_vanish(&node.workers[i]);
+	AWAIT(&node, ask->told);
+	ck_assert_uint_eq(ask->code, 0);
+	node_end(&node);
+}
+END_TEST
+
 START_TEST(never_taken)
 {
 	struct peer *peers[64];
@@ -626,8 +648,8 @@ static Suite *suite(void)
 {
 	const TTest *const tests[] = {keeps_workers_warm, waits_for_a_worker, nobody_waits_for_ever,
 		worker_max_is_final, session_max, link_refused, opens_a_session, worker_dies,
-		many_events, bad_events, old_epoch, dies_before_it_takes, poison, never_taken,
-		one_worker_for_two_gateways, gateway_goes, unknown_sessions, long_principals,
+		many_events, bad_events, old_epoch, dies_before_it_takes, poison,
+		many_die_at_once, never_taken, one_worker_for_two_gateways, gateway_goes, unknown_sessions, long_principals,
 		closed_is_unknown, ended_workers_are_killed, shared_workers, listing_and_close};
 	Suite *s = suite_create("sessions");
 	TCase *tc = tcase_create("sessions");

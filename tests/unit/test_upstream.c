@@ -59,7 +59,7 @@ START_TEST(test_pages)
 	start_up(SHARED, SCRIPTED " --pages 2 --bare");
 	for (const char *p = world.lists[CATALOGUE_TOOL]; (p = strstr(p, "\"name\"")); p++)
 		tools++;
-	ck_assert_uint_eq(tools, 20);
+	ck_assert_uint_eq(tools, 21);
 	world_end(&world);
 }
 END_TEST
@@ -82,7 +82,7 @@ START_TEST(test_changed)
 	world_tool(session, "changed", "{}");
 	world_tool(session, "changed", "{}");
 	world_until(&world, world.n_lists[CATALOGUE_TOOL] == 2);
-	assert_contains(world.lists[CATALOGUE_TOOL], "\"extra20\"");
+	assert_contains(world.lists[CATALOGUE_TOOL], "\"extra21\"");
 	world_pass(&world, 200);
 	ck_assert_uint_eq(world.n_lists[CATALOGUE_TOOL], 2);
 	ck_assert_uint_eq(world.n_lists[CATALOGUE_PROMPT], 1);
@@ -361,6 +361,28 @@ START_TEST(test_death)
 	call = world_tool_done(session, "echo", "{}");
 	ck_assert_uint_eq(call->kind, 0);
 	ck_assert_uint_eq(world.n_children, before + 1);
+	world_end(&world);
+}
+END_TEST
+
+/* Between the first failed write and the end of the server: what comes then goes to the next one. */
+START_TEST(test_deaf)
+{
+	struct world_session *session;
+	struct world_call *first, *later;
+
+	start_up(_i ? SHARED : SESSION, SCRIPTED);
+	session = world_attach(&world, "a", NULL);
+	world_tool_done(session, "deaf", "{\"ms\":1000}");
+	first = world_tool(session, "echo", "{\"text\":\"lost\"}");
+	world_pass(&world, 100);
+	ck_assert(!first->done);
+	later = world_tool(session, "echo", "{\"text\":\"kept\"}");
+	world_until(&world, first->done && later->done);
+	ck_assert_uint_eq(first->kind, 2);
+	ck_assert_uint_eq(first->executed, 0);
+	ck_assert_uint_eq(later->kind, 0);
+	assert_contains(later->payload, "kept");
 	world_end(&world);
 }
 END_TEST
@@ -741,6 +763,7 @@ int main(void)
 	tcase_add_test(bad, test_garbage);
 	tcase_add_test(bad, test_long_line);
 	tcase_add_loop_test(bad, test_death, 0, 2);
+	tcase_add_loop_test(bad, test_deaf, 0, 2);
 	tcase_add_test(bad, test_back_off);
 	tcase_add_loop_test(bad, test_restored, 0, 2);
 	tcase_add_test(bad, test_full_pipe);

@@ -374,6 +374,12 @@ void calls_go(struct instance *instance)
 			call->params = NULL;
 			continue;
 		}
+		if (r == -ERR_CLOSED) {
+			/* the transport is about to say so; the next one gets it */
+			DL_PREPEND(instance->waiting, call);
+			instance->n_waiting++;
+			return;
+		}
 		wait_in_line(call);
 		fail_unsent(call, r);
 	}
@@ -418,6 +424,8 @@ void call_start(struct call *call, struct span params, uint64_t timeout_ms)
 		r = send_now(call, params);
 	if (r == 0 && go)
 		return;
+	if (r == -ERR_CLOSED)
+		r = keep_params(call, params);
 	wait_in_line(call);
 	if (r < 0)
 		fail_unsent(call, r);
@@ -484,7 +492,7 @@ void call_resend(struct call *call)
 		return;
 	stop_resting(call);
 	wait_in_line(call);
-	if (r < 0)
+	if (r < 0 && r != -ERR_CLOSED)
 		fail_unsent(call, r);
 }
 
