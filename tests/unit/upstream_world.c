@@ -503,15 +503,20 @@ struct world_call *world_call(struct world_session *session, const char *method,
 		.safe = safe,
 		.progress = strstr(params, "progressToken") != NULL,
 	};
+	int r;
 
 	/* as a session worker tells the tool */
 	if (sscanf(params, "{\"name\":\"%63[^\"]", name) == 1)
 		fields.name = span_str(name);
 	ck_assert_uint_le(session->n_calls, WORLD_CALLS_MAX);
 	*call = (struct world_call){.stream = link_stream(session->link)};
-	ck_assert_int_eq(
-		link_send(session->link, MSG_CALL, call->stream, &fields, span_str(params), NULL),
-		0);
+	do {
+		r = link_send(
+			session->link, MSG_CALL, call->stream, &fields, span_str(params), NULL);
+		if (r == -ERR_AGAIN)
+			world_pass(session->world, 5);
+	} while (r == -ERR_AGAIN);
+	ck_assert_int_eq(r, 0);
 	return call;
 }
 

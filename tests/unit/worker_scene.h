@@ -151,7 +151,8 @@ struct options {
 struct answer *post(struct subject *subject, const char *body);
 struct answer *exchange(struct subject *subject, const char *body, struct options options);
 void answer_wait(struct answer *answer);
-/* Wait, then compare the whole body. */
+/* Wait, then compare the whole body, or the last event's where it has become a stream: on a busy
+ * machine anything may. */
 void answer_is(struct answer *answer, unsigned status, const char *body);
 /* Wait, then look for a piece of it. */
 void answer_has(struct answer *answer, unsigned status, const char *piece);
