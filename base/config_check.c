@@ -243,6 +243,23 @@ static void check_network_lists(struct config_loader *l)
 				c->allowed_hosts.items[i].p);
 }
 
+static void check_sse_path(struct config_loader *l)
+{
+	static const char *const ours[] = {"/", "/mcp", "/livez", "/healthz", "/readyz"};
+	const char *path = l->config->sse_path.p;
+	bool good = !path[0] || (path[0] == '/' && strlen(path) <= 128);
+
+	for (const char *p = path; *p && good; p++)
+		good = isalnum((unsigned char)*p) || strchr("/-._~", *p);
+	for (size_t i = 0; good && i < sizeof(ours) / sizeof(*ours); i++)
+		good = strcmp(path, ours[i]) != 0;
+	if (!good)
+		report(l, setting_line(l->config, "sse.path"),
+			"sse.path: found \"%.60s\", expected a path such as /sse that is not /mcp nor "
+			"one of the node's own pages, or nothing",
+			path);
+}
+
 static void check_admin(struct config_loader *l)
 {
 	const struct config *c = l->config;
@@ -318,6 +335,7 @@ void config_check(struct config_loader *l)
 {
 	notice_unused_rows(l);
 	check_network_lists(l);
+	check_sse_path(l);
 	check_admin(l);
 	check_bounds(l);
 	notice_reach(l);

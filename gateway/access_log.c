@@ -1,4 +1,5 @@
 #include "access_log.h"
+#include "channel.h"
 #include "exchange.h"
 #include "gateway.h"
 #include "log.h"
@@ -92,20 +93,17 @@ void access_log_remote(const struct gateway *gateway, const struct http_conn *co
 	net_format(&client, out);
 }
 
-void access_log_refused(const struct gateway *gateway, const struct http_conn *conn,
-	const struct http1_head *head, const char *request_id, int code, const char *detail)
+static void write_refused(const struct gateway *gateway, const struct http1_head *head,
+	const char *remote, const char *transport, const char *request_id, int code,
+	const char *detail)
 {
-	char remote[NET_TEXT_MAX];
-
-	if (!is_wanted(gateway, true, 0))
-		return;
-	access_log_remote(gateway, conn, head, remote);
 	log_event(LOG_INFO, "call", detail,
 		(const struct log_kv[]){
 			KV_STR("request", request_id),
 			KV_SPAN("method", head ? head->method : SPAN_NONE),
 			KV_SPAN("path", head ? head->path : SPAN_NONE),
 			KV_STR("remote", remote),
+			KV_STR("transport", transport),
 			KV_STR("outcome", "refused"),
 			KV_STR("reason", err_reason(code)),
 			KV_INT("code", err_rpc_code(code)),
@@ -114,4 +112,23 @@ void access_log_refused(const struct gateway *gateway, const struct http_conn *c
 			{LOG_KV_END, NULL, {NULL, 0}, 0},
 		});
 	flush_soon(gateway);
+}
+
+void access_log_refused(const struct gateway *gateway, const struct http_conn *conn,
+	const struct http1_head *head, const char *request_id, int code, const char *detail)
+{
+	char remote[NET_TEXT_MAX];
+
+	if (!is_wanted(gateway, true, 0))
+		return;
+	access_log_remote(gateway, conn, head, remote);
+	write_refused(gateway, head, remote, NULL, request_id, code, detail);
+}
+
+void access_log_message_refused(
+	const struct channel *channel, const char *request_id, const struct err *err)
+{
+	if (is_wanted(channel->gateway, true, 0))
+		write_refused(channel->gateway, NULL, channel->remote, channel->ops->transport->name,
+			request_id, err->code, err_text(err));
 }

@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+struct channel;
+struct err;
 struct exchange;
 struct gateway;
 struct http_conn;
@@ -18,6 +20,9 @@ void access_log_exchange(
 /* A request that no worker saw. head may be NULL; code is negative. */
 void access_log_refused(const struct gateway *gateway, const struct http_conn *conn,
 	const struct http1_head *head, const char *request_id, int code, const char *detail);
+/* The same for a message on a channel. */
+void access_log_message_refused(
+	const struct channel *channel, const char *request_id, const struct err *err);
 /* The client, behind trusted proxies as far as their headers tell. head may be NULL. */
 void access_log_remote(const struct gateway *gateway, const struct http_conn *conn,
 	const struct http1_head *head, char out[NET_TEXT_MAX]);

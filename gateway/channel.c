@@ -1,7 +1,10 @@
 #include "channel.h"
+#include "access_log.h"
 #include "clock.h"
+#include "edge.h"
 #include "gateway.h"
 #include "log.h"
+#include "metrics.h"
 #include "payloads.h"
 #include "route.h"
 
@@ -11,6 +14,8 @@
 
 /* Before the event stream is asked for again, when it did not last longer than this. */
 #define LISTEN_AGAIN_MS 500u
+/* An answer with an error of ours. */
+#define REFUSAL_MAX (8u * 1024)
 
 /* --- time ----------------------------------------------------------------------------------- */
 
@@ -51,9 +56,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
-int channel_init(struct channel *channel, struct gateway *gateway, struct http_conn *conn,
+int channel_init(struct channel *channel, const struct door *door, struct http_conn *conn,
 	const struct channel_ops *ops, const struct conn_ops *user_ops)
 {
+	struct gateway *gateway = door->gateway;
+
 	channel->timer = evtimer_new(process_base(gateway->process), on_timer, channel);
 	if (!channel->timer)
 		return -ERR_NO_MEMORY;
@@ -61,6 +68,7 @@ int channel_init(struct channel *channel, struct gateway *gateway, struct http_c
 	channel->gateway = gateway;
 	channel->conn = conn;
 	channel->ops = ops;
+	channel->message_max = edge_limits(gateway->config, door->index).body;
 	channel->wrote_ms = clock_ms();
 	channel->tick_ms = channel->wrote_ms + (uint64_t)gateway->config->sse_keepalive;
 	snprintf(channel->remote, sizeof(channel->remote), "%s", http_conn_remote(conn));
@@ -233,7 +241,6 @@ void channel_closed(struct channel *channel)
 static int may_say(const struct channel *channel, const struct exchange *exchange, struct err *err)
 {
 	bool begins = exchange->kind == JSONRPC_REQUEST && exchange->method == MCP_INITIALIZE;
-	size_t bytes_max = (size_t)channel->gateway->config->http_max_body * CHANNEL_BODIES_MAX;
 
 	if (exchange->era == MCP_MODERN)
 		return err_set(err, ERR_METHOD_NOT_FOUND,
@@ -241,7 +248,8 @@ static int may_say(const struct channel *channel, const struct exchange *exchang
 			channel->ops->transport->name);
 	if (channel->gateway->draining && exchange->kind == JSONRPC_REQUEST)
 		return err_set(err, ERR_DRAINING, "this gateway is being stopped");
-	if (channel->n_exchanges > CHANNEL_EXCHANGES_MAX || channel->body_bytes > bytes_max)
+	if (channel->n_exchanges > CHANNEL_EXCHANGES_MAX ||
+		channel->body_bytes > channel->message_max * CHANNEL_BODIES_MAX)
 		return err_set(err, ERR_TOO_MANY,
 			"too many messages of this connection are under way: wait for answers");
 	if (channel->state == CHANNEL_NEW && !begins)
@@ -328,6 +336,23 @@ int channel_message(struct channel *channel, struct span message, struct channel
 	}
 	exchange_free(exchange);
 	return r;
+}
+
+void channel_refuse(struct channel *channel, const struct channel_refusal *refusal,
+	const struct err *err)
+{
+	char request_id[REQUEST_ID_MAX];
+	struct buf out;
+
+	metrics_message_refused(channel->gateway->metrics, err->code);
+	request_id_make(channel->gateway, request_id);
+	access_log_message_refused(channel, request_id, err);
+	if (!refusal->is_answered)
+		return;
+	buf_init(&out, REFUSAL_MAX);
+	jsonrpc_write_err(&out, refusal->id, err, JSONRPC_EXECUTED_NO);
+	channel_deliver(channel, buf_span(&out));
+	buf_free(&out);
 }
 
 /* --- what it is told ------------------------------------------------------------------------ */

@@ -16,7 +16,7 @@
 
 /* Messages of one channel that are under way to its session worker, answers included, at most. */
 #define CHANNEL_EXCHANGES_MAX 1024u
-/* Their bytes, as a multiple of http.max_body. */
+/* Their bytes, as a multiple of what one may have. */
 #define CHANNEL_BODIES_MAX 4u
 /* With more bytes than these waiting, a client is too slow for one more message. */
 #define CHANNEL_QUEUE_HIGH (32u * 1024 * 1024)
@@ -72,7 +72,8 @@ struct channel {
 	char remote[NET_TEXT_MAX];
 	struct exchange *exchanges;
 	unsigned n_exchanges;
-	size_t body_bytes;        /* of them */
+	size_t message_max;       /* bytes of one message of the client */
+	size_t body_bytes;        /* of those under way */
 	struct exchange *opening; /* the initialize */
 	struct exchange *events;  /* the GET */
 	uint64_t events_since_ms; /* it was begun */
@@ -83,8 +84,9 @@ struct channel {
 	uint64_t wrote_ms; /* the last message was sent */
 };
 
-/* ops, user_ops and conn are borrowed; conn becomes the channel's. 0 or -ERR_NO_MEMORY. */
-int channel_init(struct channel *channel, struct gateway *gateway, struct http_conn *conn,
+/* A channel of a client that came by this door. ops, user_ops and conn are borrowed; conn becomes
+ * the channel's. 0 or -ERR_NO_MEMORY. */
+int channel_init(struct channel *channel, const struct door *door, struct http_conn *conn,
 	const struct channel_ops *ops, const struct conn_ops *user_ops);
 /* Part of a transport's free. */
 void channel_fini(struct channel *channel);
@@ -101,6 +103,9 @@ struct channel_refusal {
  */
 int channel_message(struct channel *channel, struct span message, struct channel_refusal *refusal,
 	struct err *err);
+/* Such a message is counted, logged, and where it can be answered, it is, with this error. */
+void channel_refuse(struct channel *channel, const struct channel_refusal *refusal,
+	const struct err *err);
 /* Queue a message for the client; a client that is too slow for it ends the channel. */
 void channel_deliver(struct channel *channel, struct span json);
 /* Say goodbye, once; the channel is freed only later. */

@@ -33,8 +33,8 @@ struct http_limits edge_limits(const struct config *config, uint32_t index)
 
 /* --- refusing ------------------------------------------------------------------------------- */
 
-void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
-	const struct err *err, struct span id, const char *allow)
+static void refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
+	const struct err *err, struct span id, const char *allow, enum jsonrpc_executed executed)
 {
 	struct answer_headers headers = {.n = 0};
 	char request_id[REQUEST_ID_MAX];
@@ -44,7 +44,7 @@ void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_h
 	metrics_refused(door->gateway->metrics, err->code);
 	access_log_refused(door->gateway, conn, head, request_id, err->code, err_text(err));
 	buf_init(&body, REFUSAL_MAX);
-	jsonrpc_write_err(&body, id, err, JSONRPC_EXECUTED_NO);
+	jsonrpc_write_err(&body, id, err, executed);
 	answer_headers_add(&headers, "Content-Type", SPAN_LIT("application/json"));
 	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	answer_headers_add(&headers, "Allow", span_str(allow));
@@ -55,6 +55,34 @@ void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_h
 	http_conn_respond(conn, (unsigned)err_http_status(err->code), headers.list, headers.n,
 		buf_span(&body));
 	buf_free(&body);
+}
+
+void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
+	const struct err *err, struct span id, const char *allow)
+{
+	refuse(door, conn, head, err, id, allow, JSONRPC_EXECUTED_NO);
+}
+
+void edge_refuse_body(struct door *door, struct http_conn *conn, const struct http_request *request,
+	const struct err *err, enum jsonrpc_executed executed)
+{
+	struct jsonrpc msg;
+
+	jsonrpc_parse(request->body, &msg, NULL);
+	refuse(door, conn, request->head, err, jsonrpc_is_reply(&msg) ? SPAN_NONE : msg.id,
+		NULL, executed);
+}
+
+void edge_accept(struct door *door, struct http_conn *conn, struct span origin)
+{
+	struct answer_headers headers = {.n = 0};
+	char request_id[REQUEST_ID_MAX];
+
+	request_id_make(door->gateway, request_id);
+	metrics_response(door->gateway->metrics, 202);
+	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
+	answer_headers_cors(&headers, origin);
+	http_conn_respond(conn, 202, headers.list, headers.n, SPAN_NONE);
 }
 
 static const char *allow_of(const struct client_transport *transport, const struct err *err)
@@ -105,8 +133,8 @@ static void no_transport(struct door *door, struct http_conn *conn, const struct
 static void on_request(struct http_conn *conn, const struct http_request *request, void *arg)
 {
 	const struct http1_head *head = request->head;
-	const struct client_transport *transport = transport_find(head);
 	struct door *door = arg;
+	const struct client_transport *transport = transport_find(door->gateway, head);
 	struct facts facts;
 	struct err err;
 
@@ -136,7 +164,7 @@ static void on_head(struct http_conn *conn, const struct http1_head *head, void 
 		(head->framing == HTTP1_FRAMING_LENGTH && head->content_length <= SCREEN_MIN &&
 			!head->expect_continue))
 		return;
-	transport = transport_find(head);
+	transport = transport_find(door->gateway, head);
 	facts_read(head, &facts);
 	if (!transport)
 		err_set(&err, ERR_NOT_FOUND,

@@ -20,6 +20,16 @@ struct http_limits edge_limits(const struct config *config, uint32_t index);
 void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err, struct span id, const char *allow);
 
+/*
+ * The same for what was posted: with the id that the body has. executed: whether the message may
+ * have reached its session all the same.
+ */
+void edge_refuse_body(struct door *door, struct http_conn *conn, const struct http_request *request,
+	const struct err *err, enum jsonrpc_executed executed);
+
+/* 202: the message that was posted is on its way. origin: of the page that sent it, or empty. */
+void edge_accept(struct door *door, struct http_conn *conn, struct span origin);
+
 /* --- pages.c: what is not MCP --------------------------------------------------------------- */
 
 /* Is there anything at this path? */

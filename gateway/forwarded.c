@@ -7,6 +7,7 @@
 
 /* Addresses looked at in one chain of proxies. */
 #define HOPS_MAX 32u
+#define PREFIX_MAX 256u
 
 int trust_read(struct trust *trust, const struct config_list *list)
 {
@@ -174,4 +175,19 @@ bool forwarded_host(const struct http1_head *head, struct span *ret_host)
 
 	*ret_host = is_authority(host) ? host : head->host;
 	return proto.len == 5 && strncasecmp(proto.p, "https", 5) == 0;
+}
+
+struct span forwarded_prefix(const struct http1_head *head)
+{
+	struct span prefix = last_of(head, "X-Forwarded-Prefix");
+
+	while (prefix.len && prefix.p[prefix.len - 1] == '/')
+		prefix.len--;
+	/* "//" would begin a host */
+	if (prefix.len < 2 || prefix.len > PREFIX_MAX || prefix.p[0] != '/' || prefix.p[1] == '/')
+		return SPAN_NONE;
+	for (size_t i = 0; i < prefix.len; i++)
+		if (!isalnum((unsigned char)prefix.p[i]) && !strchr("/-._~%", prefix.p[i]))
+			return SPAN_NONE;
+	return prefix;
 }

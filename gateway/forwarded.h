@@ -36,4 +36,10 @@ struct net_address forwarded_client(
  */
 bool forwarded_host(const struct http1_head *head, struct span *ret_host);
 
+/*
+ * X-Forwarded-Prefix of the last proxy: what it has cut off the front of the path, "/mcp-gateway",
+ * without a slash at its end; empty where there is none, or none that may stand in a path.
+ */
+struct span forwarded_prefix(const struct http1_head *head);
+
 #endif

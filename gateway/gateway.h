@@ -12,6 +12,7 @@
  *   streamable.c    Streamable HTTP, requests; stream.c: answers
  *   channel.h       one connection for all messages of a session
  *   websocket.c     WebSocket; ws.h: its framing
+ *   sse_stream.h    HTTP+SSE of 2024-11-05; neighbours.h: other gateways
  *   retry.c       what happens when a worker dies
  *   probe.h       session workers that hang
  *   health.h      /livez /healthz /readyz
@@ -40,7 +41,10 @@
 struct channel;
 struct exchange;
 struct metrics;
+struct neighbour;
+struct neighbour_link;
 struct route;
+struct sse_stream;
 
 /* One listener, with the connections that came by it. */
 struct door {
@@ -92,6 +96,10 @@ struct gateway {
 	unsigned n_exchanges, n_streams, n_spare;
 	struct channel *channels;     /* connections that carry a whole session each */
 	unsigned n_channel_exchanges; /* of n_exchanges */
+	struct sse_stream *sse_streams; /* of these, by number */
+	uint64_t sse_counter;
+	struct neighbour *neighbours; /* gateways with which there is a link */
+	struct neighbour_link *neighbour_links;
 	struct event *keepalive;
 	uint64_t seed, counter; /* of request ids */
 	/* health */

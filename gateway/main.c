@@ -4,6 +4,7 @@
 #include "edge.h"
 #include "log.h"
 #include "metrics.h"
+#include "neighbours.h"
 #include "probe.h"
 #include "queries.h"
 #include "route.h"
@@ -351,6 +352,7 @@ static void cleanup(struct process *process)
 	}
 	channels_free(gateway);
 	routes_free(gateway);
+	neighbours_free(gateway);
 	exchanges_free(gateway);
 	link_free(gateway->sessions);
 	link_free(gateway->admin);
@@ -376,6 +378,7 @@ static const struct link_handlers root_handlers = {.on = {[MSG_LISTENER] = on_li
 static const struct process_peer peers[] = {
 	{ROLE_SESSIONS, &route_sessions_handlers, NULL},
 	{ROLE_WORKER, &route_worker_handlers, NULL},
+	{ROLE_GATEWAY, &neighbour_handlers, neighbour_accepted},
 	{ROLE_ADMIN, &queries_handlers, queries_accepted},
 	{ROLE_MAX, NULL, NULL},
 };

@@ -201,7 +201,7 @@ static void count_request(struct metrics *metrics, struct request_key *key)
 		row->count++;
 }
 
-static void count_response(struct metrics *metrics, unsigned status)
+void metrics_response(struct metrics *metrics, unsigned status)
 {
 	/* a client that went away got none */
 	if (status < 600 && status != 499)
@@ -232,7 +232,7 @@ void metrics_exchange(struct metrics *metrics, const struct exchange *exchange,
 	put(request.server, sizeof(request.server), outcome->server);
 	count_request(metrics, &request);
 	if (exchange->conn)
-		count_response(metrics, outcome->status);
+		metrics_response(metrics, outcome->status);
 	if (exchange->kind != JSONRPC_REQUEST || exchange_is_endless(exchange))
 		return;
 	operations_observe(metrics->operations, exchange->method,
@@ -251,7 +251,7 @@ void metrics_message_refused(struct metrics *metrics, int code)
 void metrics_refused(struct metrics *metrics, int code)
 {
 	metrics_message_refused(metrics, code);
-	count_response(metrics, (unsigned)err_http_status(code));
+	metrics_response(metrics, (unsigned)err_http_status(code));
 }
 
 /* --- writing ----------------------------------------------------------------------------------- */

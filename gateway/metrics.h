@@ -35,6 +35,8 @@ void metrics_exchange(struct metrics *metrics, const struct exchange *exchange,
 void metrics_refused(struct metrics *metrics, int code);
 /* The same for a message that was no HTTP request. */
 void metrics_message_refused(struct metrics *metrics, int code);
+/* An answer with this status, that neither an exchange nor a refusal is. */
+void metrics_response(struct metrics *metrics, unsigned status);
 /* Where the connections of the listener of that index are counted. */
 struct http_server_stats *metrics_door(struct metrics *metrics, uint32_t index);
 

@@ -9,8 +9,9 @@
 
 #define ALLOWED "GET, POST, DELETE"
 
-static bool takes(const struct http1_head *head)
+static bool takes(const struct gateway *gateway, const struct http1_head *head)
 {
+	(void)gateway;
 	return span_is(head->path, MCP_PATH);
 }
 

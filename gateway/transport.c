@@ -4,14 +4,16 @@
 static const struct client_transport *const transports[] = {
 	&transport_websocket,
 	&transport_streamable,
+	&transport_sse,
 };
 
 #define N (sizeof(transports) / sizeof(*transports))
 
-const struct client_transport *transport_find(const struct http1_head *head)
+const struct client_transport *transport_find(
+	const struct gateway *gateway, const struct http1_head *head)
 {
 	for (size_t i = 0; i < N; i++)
-		if (transports[i]->takes(head))
+		if (transports[i]->takes(gateway, head))
 			return transports[i];
 	return NULL;
 }

@@ -18,6 +18,7 @@
 
 struct door;
 struct exchange;
+struct gateway;
 struct outcome;
 
 struct client_transport {
@@ -25,7 +26,7 @@ struct client_transport {
 	/* What must be done before the process is in its sandbox. May be NULL. */
 	int (*prepare)(struct err *err);
 	/* Is a request with this head for it? facts_read was not called yet. */
-	bool (*takes)(const struct http1_head *head);
+	bool (*takes)(const struct gateway *gateway, const struct http1_head *head);
 	/* All that can be said from the head alone, before a body is read. 0, or an error for
 	 * edge_refuse. */
 	int (*check)(const struct door *door, const struct http1_head *head,
@@ -37,10 +38,12 @@ struct client_transport {
 		const struct http_request *request, const struct facts *facts);
 };
 
-extern const struct client_transport transport_streamable, transport_websocket;
+extern const struct client_transport transport_streamable, transport_websocket,
+	transport_sse;
 
 /* The one that takes it, or NULL. */
-const struct client_transport *transport_find(const struct http1_head *head);
+const struct client_transport *transport_find(
+	const struct gateway *gateway, const struct http1_head *head);
 int transports_prepare(struct err *err);
 /* All of them, for i from 0; NULL at the end. */
 const struct client_transport *transport_at(unsigned i);

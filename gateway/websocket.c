@@ -5,7 +5,6 @@
 #include "access_log.h"
 #include "channel.h"
 #include "edge.h"
-#include "metrics.h"
 #include "ws.h"
 
 #include <openssl/crypto.h>
@@ -22,7 +21,6 @@
 #define ACCEPT_LEN 28u
 /* With more bytes than these waiting for the client, nothing more is read from it. */
 #define PAUSE_MIN (4u * LIMIT_FRAME_PAYLOAD)
-#define REFUSAL_MAX (8u * 1024)
 
 struct websocket {
 	struct channel channel;
@@ -34,8 +32,9 @@ struct websocket {
 
 /* --- the handshake -------------------------------------------------------------------------- */
 
-static bool takes(const struct http1_head *head)
+static bool takes(const struct gateway *gateway, const struct http1_head *head)
 {
+	(void)gateway;
 	return span_is(head->path, MCP_PATH) && span_is(head->method, "GET") && head->upgrade &&
 	       http1_header_has_token(head, "Upgrade", "websocket");
 }
@@ -147,32 +146,19 @@ static size_t put(void *arg, struct span bytes)
 	return http_conn_write(websocket->channel.conn, piece) == 0 ? piece.len : 0;
 }
 
-static void tell_refused(struct channel *channel, struct span id, const struct err *err)
-{
-	struct buf out;
-
-	buf_init(&out, REFUSAL_MAX);
-	jsonrpc_write_err(&out, id, err, JSONRPC_EXECUTED_NO);
-	channel_deliver(channel, buf_span(&out));
-	buf_free(&out);
-}
-
 static void on_message(void *arg, struct span text)
 {
 	struct websocket *websocket = arg;
 	struct channel *channel = &websocket->channel;
 	struct channel_refusal refusal;
-	char request_id[REQUEST_ID_MAX];
 	struct err err = {0};
 
 	if (channel->state >= CHANNEL_ENDING || channel_message(channel, text, &refusal, &err) == 0)
 		return;
-	metrics_message_refused(channel->gateway->metrics, err.code);
-	request_id_make(channel->gateway, request_id);
-	access_log_refused(channel->gateway, channel->conn, NULL, request_id, err.code,
-		err_text(&err));
-	if (refusal.is_answered)
-		tell_refused(channel, refusal.id, &err);
+	channel_refuse(channel, &refusal, &err);
+	/* what has no answer would be lost in silence, and whoever waits for it wait in vain */
+	if (!refusal.is_answered && err.code == -ERR_TOO_MANY)
+		channel_end(channel, CHANNEL_TOO_SLOW, "messages come faster than they are taken");
 }
 
 static const struct ws_ops frame_ops = {.message = on_message, .put = put};
@@ -293,15 +279,14 @@ static const struct conn_ops conn_ops = {
 
 static struct websocket *websocket_new(struct door *door, struct http_conn *conn)
 {
-	struct gateway *gateway = door->gateway;
-	size_t message_max = edge_limits(gateway->config, door->index).body;
+	size_t message_max = edge_limits(door->gateway->config, door->index).body;
 	struct websocket *websocket = calloc(1, sizeof(*websocket));
 
 	if (!websocket)
 		return NULL;
 	websocket->ws = ws_new(message_max, CHANNEL_QUEUE_MAX, &frame_ops, websocket);
-	if (!websocket->ws || channel_init(&websocket->channel, gateway, conn, &channel_ops,
-				      &conn_ops) < 0) {
+	if (!websocket->ws ||
+		channel_init(&websocket->channel, door, conn, &channel_ops, &conn_ops) < 0) {
 		websocket_free(&websocket->channel);
 		return NULL;
 	}
