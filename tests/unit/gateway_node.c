@@ -295,6 +295,59 @@ void node_drop_sessions(struct node *node)
 	node->sessions = NULL;
 }
 
+/* --- another gateway ------------------------------------------------------------------------- */
+
+static void on_post(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_channel_post *fields = msg->fields;
+	struct node *node = arg;
+
+	(void)link;
+	node->posted.stream = msg->stream;
+	COPY(node->posted.key, fields->key);
+	COPY(node->posted.principal, fields->principal);
+	COPY(node->posted.body, msg->payload);
+	node->n_posted++;
+}
+
+static void on_taken(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_channel_taken *fields = msg->fields;
+	struct node *node = arg;
+
+	(void)link;
+	node->taken_code = (unsigned)fields->code;
+	node->taken = true;
+}
+
+static void on_neighbour_closed(struct link *link, int code, const char *why, void *arg)
+{
+	struct node *node = arg;
+
+	if (code != -ERR_CLOSED)
+		ck_abort_msg("neighbour's link: %s", why);
+	node->neighbour = NULL;
+	link_free(link);
+}
+
+static const struct link_handlers neighbour_handlers = {
+	.on = {[MSG_CHANNEL_POST] = on_post, [MSG_CHANNEL_TAKEN] = on_taken},
+	.closed = on_neighbour_closed,
+};
+
+void node_taken(struct node *node, unsigned code)
+{
+	const struct msg_channel_taken taken = {.code = code, .detail = SPAN_LIT("as it says")};
+
+	link_post(node->neighbour, MSG_CHANNEL_TAKEN, node->posted.stream, &taken);
+}
+
+void node_neighbour_dies(struct node *node)
+{
+	link_free(node->neighbour);
+	node->neighbour = NULL;
+}
+
 /* --- the root ------------------------------------------------------------------------------- */
 
 static struct link *make_link(struct node *node, enum role self, uint64_t instance, bool opener,
@@ -335,11 +388,17 @@ static void on_link_open(struct link *link, const struct message *msg, void *arg
 	const struct msg_link_open *open = msg->fields;
 	struct node *node = arg;
 	const struct msg_link_grant grant = {.role = open->role, .instance = open->instance};
-	const struct msg_link_deny deny = {.code = ERR_NOT_FOUND, .detail = SPAN_LIT("none runs")};
+	const struct msg_link_deny deny = {
+		.code = open->role == ROLE_GATEWAY && node->neighbour_code ? node->neighbour_code
+									   : ERR_NOT_FOUND,
+		.detail = SPAN_LIT("none runs")};
 	int fd = -1;
 
 	if (open->role == ROLE_WORKER)
 		open_worker(node, open->instance, &fd);
+	else if (open->role == ROLE_GATEWAY && !node->neighbour_code && span_is(open->name, "1"))
+		node->neighbour =
+			make_link(node, ROLE_GATEWAY, 6, false, &neighbour_handlers, node, &fd);
 	else if (open->role == ROLE_SESSIONS && !node->sessions_away && !node->sessions)
 		node->sessions =
 			make_link(node, ROLE_SESSIONS, 7, false, &sessions_handlers, node, &fd);
@@ -401,7 +460,8 @@ static int config_file(const char *yaml, uint16_t port)
 	buf_init(&json, 8u << 20);
 	buf_init(&text, 1u << 20);
 	ck_assert_int_eq(
-		buf_printf(&text, "listen: ['http://127.0.0.1:%u']\ngateways: 1\n%s", port, yaml),
+		buf_printf(&text, "listen: ['http://127.0.0.1:%u']\n%s%s", port,
+			strstr(yaml, "gateways:") ? "" : "gateways: 1\n", yaml),
 		0);
 	if (config_load_text(
 		    buf_span(&text), CONFIG_SYNTAX_YAML, "test.yaml", "/", &config, &report) < 0) {
@@ -499,6 +559,7 @@ void node_end(struct node *node)
 		link_free(node->workers[i].link);
 	link_free(node->sessions);
 	link_free(node->admin);
+	link_free(node->neighbour);
 	link_free(node->root);
 	buf_free(&node->reply);
 	close(node->listener);
@@ -576,6 +637,29 @@ const char *node_query(struct node *node, const char *what)
 	link_post(node->admin, MSG_QUERY, link_stream(node->admin), &query);
 	ck_assert(node_wait(node, &node->replied, PATIENCE_MS));
 	return node->reply.data;
+}
+
+unsigned node_hand_over(
+	struct node *node, const char *key, const char *principal, const char *body)
+{
+	const struct msg_link_offer offer = {.role = ROLE_GATEWAY, .instance = 6};
+	const struct msg_channel_post post = {
+		.key = span_str(key), .principal = span_str(principal)};
+	int fd;
+
+	if (!node->neighbour) {
+		node->neighbour =
+			make_link(node, ROLE_GATEWAY, 6, true, &neighbour_handlers, node, &fd);
+		ck_assert_int_eq(
+			link_send(node->root, MSG_LINK_OFFER, 0, &offer, SPAN_NONE, &fd), 0);
+		close(fd);
+	}
+	node->taken = false;
+	ck_assert_int_eq(link_send(node->neighbour, MSG_CHANNEL_POST, link_stream(node->neighbour),
+				 &post, span_str(body), NULL),
+		0);
+	ck_assert(node_wait(node, &node->taken, PATIENCE_MS));
+	return node->taken_code;
 }
 
 /* --- clients -------------------------------------------------------------------------------- */

@@ -43,6 +43,12 @@ struct seen {
 	uint64_t credit; /* given back */
 };
 
+/* A message that the gateway has handed to its neighbour in slot 1. */
+struct posted {
+	uint32_t stream;
+	char key[128], principal[32], body[4096];
+};
+
 struct node {
 	struct event_base *base;
 	pid_t pid;
@@ -64,6 +70,13 @@ struct node {
 	bool automatic;  /* workers answer at once */
 	struct seen seen[NODE_SEEN_MAX];
 	unsigned n_seen;
+	/* the gateway of slot 1 */
+	struct link *neighbour;
+	unsigned neighbour_code; /* the root denies links to it with this */
+	struct posted posted;
+	unsigned n_posted;
+	unsigned taken_code; /* what was said of a message that it handed over */
+	bool taken;
 	/* the admin process */
 	struct link *admin;
 	struct buf reply;
@@ -102,6 +115,13 @@ void seen_forwarded(struct seen *seen, bool safe);
 void node_drop_sessions(struct node *node);
 /* QUERY by an admin process; the reply is in node->reply, zero-terminated. */
 const char *node_query(struct node *node, const char *what);
+
+/* The neighbour says that it has what was posted, or why not. */
+void node_taken(struct node *node, unsigned code);
+/* The neighbour hands over a message, over a link of its own; the code that comes back. */
+unsigned node_hand_over(
+	struct node *node, const char *key, const char *principal, const char *body);
+void node_neighbour_dies(struct node *node);
 
 struct client {
 	struct node *node;

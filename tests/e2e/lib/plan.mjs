@@ -6,7 +6,9 @@ import { CHECKS as files } from './files.mjs';
 import { CHECKS as fixture } from './fixture.mjs';
 import { CHECKS as modern } from './modern.mjs';
 import { runSuite } from './suite.mjs';
-import { directRemote, directStdio, makeArea, nodeHttp, nodeRemote, nodeStdio, nodeWebSocket } from './target.mjs';
+import {
+	directRemote, directStdio, makeArea, nodeHttp, nodeRemote, nodeSse, nodeStdio, nodeWebSocket,
+} from './target.mjs';
 
 const CHECKS = [...everything, ...files, ...fixture];
 
@@ -25,6 +27,7 @@ export const through = build => [
 	['node http, ws server', () => nodeRemote(build, 'ws'), 'direct ws'],
 	['node stdio', area => nodeStdio(build, area), 'direct stdio'],
 	['node websocket', area => nodeWebSocket(build, area), 'direct stdio'],
+	['node sse', area => nodeSse(build, area), 'direct stdio'],
 ];
 
 /* Gives [{ name, ok, line }]; a target that does not start is one failed result. */

@@ -185,12 +185,13 @@ export function findGatehouse(build) {
 	throw new Error(`no gatehouse in ${build}`);
 }
 
-function writeConfig(dir, port, servers) {
+function writeConfig(dir, port, servers, settings) {
 	const file = join(dir, 'gatehouse.yaml');
 	const lines = [
 		`admin: { socket: ${JSON.stringify(join(dir, 'admin.sock'))}, http: "127.0.0.1:${port}" }`,
 		`state: ${JSON.stringify(join(dir, 'state'))}`,
 		'naming: prefix',
+		...settings,
 		'mcpServers:',
 		...Object.entries(servers).map(([name, spec]) => `  ${name}: ${JSON.stringify(spec)}`),
 	];
@@ -198,9 +199,10 @@ function writeConfig(dir, port, servers) {
 	return file;
 }
 
-export async function startNode(build, servers) {
+/* settings: more lines of its configuration */
+export async function startNode(build, servers, settings = []) {
 	const dir = mkdtempSync(join(tmpdir(), 'gatehouse-node-'));
-	const config = writeConfig(dir, await freePort(), servers);
+	const config = writeConfig(dir, await freePort(), servers, settings);
 	const url = `http://127.0.0.1:${await freePort()}`;
 	let program;
 	try {
@@ -240,6 +242,21 @@ export async function nodeWebSocket(build, area) {
 	return {
 		label: 'node websocket',
 		wsUrl: where.url,
+		adminSocket: node.adminSocket,
+		servers: ['everything', 'files', 'fixture'],
+		open: (server, options) => openAt(where, server, options, `${BEHIND[server]}__`),
+		stop: node.stop,
+		said: node.said,
+	};
+}
+
+/* The same, reached over HTTP+SSE of 2024-11-05. */
+export async function nodeSse(build, area, settings = []) {
+	const node = await startNode(build, stdioCommands(area), settings);
+	const where = { url: node.url.replace(/mcp$/, 'sse'), type: 'sse' };
+	return {
+		label: 'node sse',
+		sseUrl: where.url,
 		adminSocket: node.adminSocket,
 		servers: ['everything', 'files', 'fixture'],
 		open: (server, options) => openAt(where, server, options, `${BEHIND[server]}__`),
