@@ -1,4 +1,5 @@
 #include "checks.h"
+#include "points.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -270,6 +271,8 @@ int admission_check(const struct admission *admission, struct span host, const s
 {
 	if (facts->ambiguous)
 		return err_set(err, ERR_BAD_HTTP, "a header that may be given once is given twice");
+	if (!POINT(ORIGIN))
+		return 0;
 	if (!may_host(admission, host))
 		return err_set(err, ERR_BAD_HOST,
 			"Host '%.*s' is not served here: add it to allowed_hosts",

@@ -7,6 +7,7 @@
 #include "exchange.h"
 #include "gateway.h"
 #include "payloads.h"
+#include "points.h"
 #include "route.h"
 #include "sse.h"
 
@@ -179,7 +180,7 @@ void exchanges_end_streams(struct gateway *gateway)
 /* Those that may have a comment now: a client that does not take what it has needs none. */
 static void comment(struct exchange *exchange)
 {
-	if (exchange->between_events && exchange->queue.len == 0 &&
+	if (POINT(KEEP_ALIVE) && exchange->between_events && exchange->queue.len == 0 &&
 		http_conn_unsent(exchange->conn) == 0)
 		http_conn_write(exchange->conn, SPAN_LIT(": keep-alive\n\n"));
 	touch(exchange);

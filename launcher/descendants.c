@@ -1,5 +1,6 @@
 #include "descendants.h"
 #include "cgroup.h"
+#include "points.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -146,6 +147,8 @@ static void kill_by_walking(void)
 
 void descendants_kill(const struct descendants *all)
 {
+	if (!POINT(GROUP))
+		return;
 	cgroup_kill(all->cgroup);
 	if (all->namespaced)
 		kill(-1, SIGKILL);
@@ -192,7 +195,7 @@ void descendants_finish(const struct descendants *all)
 	bool ended;
 	int status;
 
-	while (descendants_reap(0, &ended, &status)) {
+	while (descendants_reap(0, &ended, &status) && POINT(GROUP)) {
 		descendants_kill(all);
 		usleep(FINISH_PAUSE_US);
 	}

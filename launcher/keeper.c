@@ -1,6 +1,7 @@
 #include "keeper.h"
 #include "descendants.h"
 #include "log.h"
+#include "points.h"
 #include "process.h"
 #include "spawn.h"
 
@@ -181,7 +182,7 @@ static void on_child(evutil_socket_t fd, short what, void *arg)
 	(void)arg;
 	/* READY, or why not, comes before the end */
 	take_report();
-	if (!any_left) {
+	if (!any_left || (keeper.ended && !POINT(GROUP))) {
 		say_ended();
 		return;
 	}

@@ -1,6 +1,7 @@
 #include "launch.h"
 #include "keeper.h"
 #include "log.h"
+#include "points.h"
 #include "process.h"
 #include "spawn.h"
 
@@ -116,8 +117,8 @@ static pid_t clone_keeper(bool *ret_namespaced, int *pidfd)
 {
 	pid_t pid;
 
-	*ret_namespaced = true;
-	pid = clone_sibling(CLONE_NEWPID, pidfd);
+	*ret_namespaced = POINT(GROUP);
+	pid = clone_sibling(*ret_namespaced ? CLONE_NEWPID : 0, pidfd);
 	if (pid >= 0 || (errno != EPERM && errno != ENOSPC && errno != EINVAL))
 		return pid;
 	*ret_namespaced = false;

@@ -2,6 +2,7 @@
 #include "log.h"
 #include "memfile.h"
 #include "memory.h"
+#include "points.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -360,6 +361,7 @@ int process_main(const struct process_role *role)
 {
 	pid_t root = getppid();
 
+	points_open();
 	memory_tune();
 	log_init(role_name(role->role));
 	if (fcntl(PROCESS_ROOT_FD, F_SETFD, FD_CLOEXEC) < 0) {

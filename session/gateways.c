@@ -2,10 +2,11 @@
 #include "clock.h"
 #include "log.h"
 #include "manager.h"
+#include "points.h"
 
 static int unknown(struct err *err)
 {
-	return err_set(err, ERR_SESSION_UNKNOWN,
+	return err_set(err, POINT(UNKNOWN) ? ERR_SESSION_UNKNOWN : ERR_INVALID_REQUEST,
 		"this session is not known: send initialize to begin a new one");
 }
 

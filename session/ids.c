@@ -1,4 +1,5 @@
 #include "ids.h"
+#include "points.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,6 +120,8 @@ int ids_make(const struct ids *ids, char text[SESSION_ID_SIZE], struct err *err)
 
 	if (RAND_bytes(raw, RANDOM_SIZE) != 1)
 		return err_set(err, ERR_SYSTEM, "no randomness for a session id");
+	if (!POINT(OWNER))
+		memset(raw, 0, RANDOM_SIZE - 2);
 	raw[RANDOM_SIZE] = (unsigned char)(ids->node >> 8);
 	raw[RANDOM_SIZE + 1] = (unsigned char)ids->node;
 	seal(ids, raw);

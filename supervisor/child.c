@@ -1,6 +1,7 @@
 #include "child.h"
 #include "clock.h"
 #include "log.h"
+#include "points.h"
 #include "process.h"
 
 #include <assert.h>
@@ -244,7 +245,11 @@ static const char *const kept_names[] = {"PATH", "HOME", "USER", "LOGNAME", "SHE
 	"LANGUAGE", "TERM", "TZ", "TMPDIR",
 	"LD_LIBRARY_PATH", "LD_PRELOAD", "GLIBC_TUNABLES", "RES_OPTIONS", "LOCALDOMAIN",
 	"SSL_CERT_FILE", "SSL_CERT_DIR", "OPENSSL_CONF",
-	"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "LLVM_PROFILE_FILE"};
+	"ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "LLVM_PROFILE_FILE",
+#ifdef GATEHOUSE_POINTS
+	POINTS_FILE,
+#endif
+};
 static const char *const kept_prefixes[] = {"LC_", "XDG_"};
 
 static bool is_kept(const char *variable)
@@ -443,6 +448,8 @@ unsigned children_kill_orphans(struct children *all)
 	/* a process made for us a moment ago is no orphan, though its pid is not told yet */
 	if (all->asked > 0)
 		return 1;
+	if (!POINT(GROUP))
+		return 0;
 	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
 	list = fopen(path, "re");
 	if (!list)

@@ -8,6 +8,7 @@
 #include "memory.h"
 #include "node.h"
 #include "plan.h"
+#include "points.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -444,6 +445,7 @@ int main(int argc, char **argv)
 	struct err err = {0};
 	int r;
 
+	points_open();
 	memory_tune();
 	log_init(role_name(ROLE_ROOT));
 	if (parse_options(argc, argv, &options) < 0) {

@@ -1,5 +1,6 @@
 #include "asks.h"
 #include "clock.h"
+#include "points.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -107,7 +108,9 @@ static bool deliver(
 {
 	struct stream *standalone = &worker->streams.standalone;
 
-	if (!is_open(request) && !streams_listened(&worker->streams)) {
+	if (!POINT(ASKS)) {
+		request = NULL;
+	} else if (!is_open(request) && !streams_listened(&worker->streams)) {
 		struct request *other = related(worker, ask->server);
 
 		request = other || !request || !request->stream ? other : request;

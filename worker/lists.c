@@ -2,6 +2,7 @@
 #include "json_write.h"
 #include "modern.h"
 #include "own_lists.h"
+#include "points.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -80,6 +81,18 @@ void list_request(struct request *request, struct span params)
 		list_answer(request, params);
 }
 
+static bool is_any_down(const struct catalogue *catalogue)
+{
+	struct catalogue_server server;
+
+	for (uint32_t i = 0; catalogue && i < catalogue_servers(catalogue); i++) {
+		catalogue_get_server(catalogue, i, &server);
+		if (server.state == SERVER_DOWN)
+			return true;
+	}
+	return false;
+}
+
 void list_answer(struct request *request, struct span params)
 {
 	struct worker *worker = request->worker;
@@ -91,6 +104,10 @@ void list_answer(struct request *request, struct span params)
 	struct err err = {0};
 	struct buf out;
 
+	if (!POINT(FAN_OUT) && is_any_down(catalogue)) {
+		request_refuse(request, ERR_SERVER_DOWN, "one of the servers is down");
+		return;
+	}
 	if (read_cursor(params, total, &first, &err) < 0) {
 		request_fail(request, &err, JSONRPC_EXECUTED_NO);
 		return;

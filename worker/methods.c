@@ -4,6 +4,7 @@
 #include "lists.h"
 #include "modern.h"
 #include "own_lists.h"
+#include "points.h"
 #include "tasks.h"
 #include "worker.h"
 
@@ -97,6 +98,8 @@ static void call_renamed(struct request *request, const struct catalogue_item *i
 	struct span tool = unquoted(item->original);
 	struct buf out;
 
+	if (!POINT(NAMES))
+		edit.with = point_after_separator(token);
 	if (!(item->flags & CATALOGUE_RENAMED)) {
 		call_server(request, item->server, tool, params);
 		return;
@@ -246,7 +249,7 @@ bool method_find_resource(struct worker *worker, struct span uri, uint32_t *ret_
 
 	if (!worker->catalogue)
 		return false;
-	if (find_listed(worker, uri, &item)) {
+	if (POINT(URIS) && find_listed(worker, uri, &item)) {
 		*ret_server = item.server;
 		return true;
 	}
@@ -353,7 +356,7 @@ static void on_task(struct request *request, struct span params)
 		request_refuse(request, ERR_INVALID_PARAMS,
 			"taskId is missing, or not a task of this session");
 	else
-		call_server(request, server, SPAN_NONE, params);
+		call_server(request, POINT(TASKS) ? server : 0, SPAN_NONE, params);
 }
 
 static method_fn *const methods[MCP_METHOD_MAX] = {

@@ -2,6 +2,7 @@
 #include "listens.h"
 #include "lists.h"
 #include "own_lists.h"
+#include "points.h"
 #include "worker.h"
 
 /* Is a log message below what was asked for? */
@@ -27,7 +28,7 @@ static bool is_wanted(const struct request *request, struct span params)
 static void note_progress(struct request *request, struct span params)
 {
 	struct span token = json_object_get(params, SPAN_LIT("progressToken"));
-	struct json_edit edit = {.at = token, .with = request->token};
+	struct json_edit edit = {.at = token, .with = POINT(TOKENS) ? request->token : token};
 	struct buf out;
 
 	if (!token.len || !request->token.len)

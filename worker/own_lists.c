@@ -3,6 +3,7 @@
 #include "lists.h"
 #include "log.h"
 #include "methods.h"
+#include "points.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -322,7 +323,7 @@ static bool take_page(struct own_list *list, struct span result)
 	while (json_iter_element(&iter, &item))
 		take_item(list, server, item);
 	/* one that leads nowhere is no page */
-	return json_type(cursor) == JSON_STRING &&
+	return json_type(cursor) == JSON_STRING && POINT(PAGES) &&
 	       !json_equal_scalar(cursor, span_str(list->cursor)) && ask_page(list, cursor) == 0;
 }
 

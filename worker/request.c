@@ -1,6 +1,7 @@
 #include "request.h"
 #include "listens.h"
 #include "modern.h"
+#include "points.h"
 #include "tasks.h"
 #include "worker.h"
 
@@ -38,6 +39,8 @@ struct request *request_new(struct worker *worker, struct exchange *exchange,
 		.deadline_ms =
 			exchange->began_ms + (uint64_t)worker->config->session_request_timeout,
 	};
+	if (!POINT(IDS))
+		request->id = point_number(request->id);
 	request->safe = mcp_method_info(request->method)->flags & MCP_SAFE;
 	exchange->unanswered++;
 	DL_APPEND(worker->requests, request);
@@ -92,12 +95,29 @@ static void leave_stream(struct worker *worker, struct stream *stream)
 		stream_finish(&worker->streams, stream);
 }
 
+/* Whose answer it would be by the id alone. */
+static struct request *oldest_of_id(struct request *request)
+{
+	struct request *each;
+
+	DL_FOREACH(request->worker->requests, each)
+	{
+		if (each->id.len && json_equal_scalar(each->id, request->id))
+			return each;
+	}
+	return request;
+}
+
 void request_answer(struct request *request, struct span message)
 {
 	struct worker *worker = request->worker;
-	struct exchange *exchange = request->exchange;
-	struct stream *stream = request->stream;
+	struct exchange *exchange;
+	struct stream *stream;
 
+	if (!POINT(PENDING))
+		request = oldest_of_id(request);
+	exchange = request->exchange;
+	stream = request->stream;
 	request->exchange = NULL;
 	request_free(request);
 	if (exchange) {
@@ -133,6 +153,8 @@ static void answer_with(struct request *request, const char *member, struct span
 		value = SPAN_LIT("{}");
 	if (!fits(request, value.len))
 		return;
+	if (!POINT(BYTES))
+		value = point_reencode(value);
 	buf_init(&out, value.len + request->id.len + 256);
 	buf_reserve(&out, value.len + request->id.len + 48);
 	buf_append_str(&out, "{\"jsonrpc\":\"2.0\",\"id\":");

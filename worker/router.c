@@ -2,6 +2,7 @@
 #include "asks.h"
 #include "methods.h"
 #include "modern.h"
+#include "points.h"
 #include "worker.h"
 
 #include <stdio.h>
@@ -154,7 +155,8 @@ static bool may_batch(const struct worker *worker, const struct jsonrpc *batch, 
 {
 	if (batch->batch_len == 0)
 		err_set(err, ERR_INVALID_REQUEST, "an empty batch");
-	else if (worker->session.version > MCP_2025_03_26 || worker->session.era == MCP_MODERN)
+	else if (worker->session.version > MCP_2025_03_26 || worker->session.era == MCP_MODERN ||
+		 !POINT(BATCH))
 		err_set(err, ERR_INVALID_REQUEST,
 			"revisions later than 2025-03-26 have no batches: send the messages one by "
 			"one");

@@ -1,5 +1,6 @@
 #include "stream.h"
 #include "json_write.h"
+#include "points.h"
 #include "sse.h"
 #include "worker.h"
 
@@ -266,7 +267,7 @@ static void let_listen(struct streams *streams, struct stream *stream, struct ex
 {
 	struct exchange *before = stream->sink;
 
-	if (before && stream != &streams->standalone)
+	if (before && (stream != &streams->standalone || !POINT(SECOND_GET)))
 		exchange_evict(before);
 	exchange->events = stream;
 	stream->sink = exchange;
@@ -285,6 +286,8 @@ static void record_event(struct streams *streams, const struct stream *stream, u
 		    streams->bytes > streams->max_bytes / 2;
 
 	if (streams->worker->session.era == MCP_MODERN || (droppable && !stream->sink && full))
+		return;
+	if (!POINT(EARLY) && !stream->sink)
 		return;
 	keep(streams, stream->number, id, data);
 	note_unsaved(streams, stream->number, id, data);
@@ -331,7 +334,7 @@ static unsigned replay(struct streams *streams, struct exchange *exchange, uint3
 	*ret_complete = false;
 	DL_FOREACH(streams->events, record)
 	{
-		if (record->stream != number || record->id <= after)
+		if ((record->stream != number && POINT(REPLAY)) || record->id <= after)
 			continue;
 		if (record->len == 0) {
 			*ret_complete = true;

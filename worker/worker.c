@@ -5,6 +5,7 @@
 #include "listens.h"
 #include "log.h"
 #include "notes.h"
+#include "points.h"
 #include "router.h"
 
 #include <stdlib.h>
@@ -336,7 +337,8 @@ static void delete_session(struct worker *worker, struct exchange *exchange)
 		return;
 	}
 	exchange_answer_status(exchange, 204);
-	worker_end_session(worker, "deleted", true);
+	if (POINT(DELETE))
+		worker_end_session(worker, "deleted", true);
 }
 
 static void check_version(const struct exchange *exchange, struct span header, struct err *err)

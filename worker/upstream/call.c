@@ -4,6 +4,7 @@
 #include "era.h"
 #include "listen.h"
 #include "parked.h"
+#include "points.h"
 #include "pool.h"
 #include "round.h"
 
@@ -188,7 +189,7 @@ static enum executed withdraw(struct call *call, struct span reason)
 	if (call->method == MCP_INITIALIZE || call->method == MCP_DISCOVER)
 		return EXECUTED_UNKNOWN;
 	buf_init(&params, 8192);
-	buf_printf(&params, "{\"requestId\":%" PRIu64, call->id);
+	buf_printf(&params, "{\"requestId\":%" PRIu64, POINT(CANCEL) ? call->id : call->stream);
 	if (json_type(reason) == JSON_STRING && reason.len <= 4096) {
 		buf_append_str(&params, ",\"reason\":");
 		buf_append_span(&params, reason);
@@ -532,6 +533,8 @@ void calls_lost(struct instance *instance, const struct err *err, bool waiting_t
 {
 	bool renewed = err->code == -ERR_SESSION_UNKNOWN && !waiting_too;
 
+	if (!POINT(DEATH))
+		return;
 	while (instance->calls) {
 		struct call *call = instance->calls;
 		bool never_left = !instance->transport ||

@@ -8,6 +8,7 @@
 #include "listen.h"
 #include "listing.h"
 #include "log.h"
+#include "points.h"
 #include "pool.h"
 
 #include <stdio.h>
@@ -29,7 +30,8 @@ static int write_initialize(const struct instance *instance, struct buf *out)
 	const char *info = ERA_OUR_INFO;
 
 	if (client) {
-		capabilities = client->capabilities;
+		if (POINT(ABILITIES))
+			capabilities = client->capabilities;
 		if (json_object_get(span_str(client->info), SPAN_LIT("name")).len)
 			info = client->info;
 	} else if (instance->pool) {
@@ -357,7 +359,8 @@ void handshake_restore(struct instance *instance)
 {
 	const struct client *client;
 
-	handshake_set_level(instance);
+	if (POINT(LEVEL))
+		handshake_set_level(instance);
 	if (instance->client) {
 		handshake_subscribe(instance, instance->client);
 		return;

@@ -2,6 +2,7 @@
 #include "http.h"
 #include "jsonrpc.h"
 #include "log.h"
+#include "points.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -187,7 +188,10 @@ static int write_request(const struct exchange *x, struct buf *out)
 	http1_write_request_line(
 		out, span_str(x->moved ? "GET" : verbs[x->kind]), span_str(x->url.target));
 	header(out, "Host", x->url.authority);
-	header(out, "Accept", post ? "application/json, text/event-stream" : "text/event-stream");
+	header(out, "Accept",
+		!post		? "text/event-stream"
+		: POINT(ACCEPT) ? "application/json, text/event-stream"
+				: "application/json");
 	if (post) {
 		header(out, "Content-Type", "application/json");
 		http1_write_header_uint(out, SPAN_LIT("Content-Length"), x->len);
@@ -308,6 +312,9 @@ static bool follow(struct exchange *x, const struct http1_head *head)
 		err_set(&err, ERR_SERVER_DOWN, "the server redirects again and again");
 	else if (url_resolve(&x->url, location, "the server redirects to", &url, &err) == 0) {
 		x->url = url;
+		if (!POINT(ORIGINS))
+			connections_new(
+				upstream_base(x->host->up), &url, &x->host->connections, &err);
 		if ((head->status == 301 || head->status == 308) && !legacy_is_post(x))
 			x->host->url = url;
 		return true;
@@ -487,7 +494,7 @@ static void refused(struct exchange *x)
 		/* the request itself had been taken */
 		code = ERR_SERVER_DIED;
 		executed = EXECUTED_UNKNOWN;
-	} else if ((named || (known && legacy_is_post(x))) && x->status == 404)
+	} else if ((named || (known && legacy_is_post(x))) && x->status == 404 && POINT(FORGOTTEN))
 		code = ERR_SESSION_UNKNOWN;
 	else if (named && (x->status == 400 || x->status == 401 || x->status == 503))
 		code = ERR_SESSION_REQUIRED;
@@ -563,7 +570,7 @@ static void on_failed(void *arg, const struct err *err, bool written, bool stale
 	x->connection = NULL;
 	x->ever_written = x->ever_written || written;
 	work_begin(x);
-	if (stale && !x->repeated && (x->safe || !written)) {
+	if (stale && !x->repeated && (x->safe || !written || !POINT(REPEAT))) {
 		x->repeated = true;
 		exchange_send(x, true);
 	} else if (x->redirected) {

@@ -1,6 +1,7 @@
 #include "http.h"
 #include "jsonrpc.h"
 #include "log.h"
+#include "points.h"
 
 #include <stdio.h>
 
@@ -89,11 +90,14 @@ static void probe_succeeded(struct http *http)
 void legacy_announced(struct exchange *x, struct span endpoint)
 {
 	struct http *http = x->http;
+	struct url base = x->url;
 	struct err err = {0};
 
 	if (http->endpoint.target[0])
 		return;
-	if (url_resolve(&x->url, endpoint, "its endpoint event leads to", &http->endpoint, &err) <
+	if (!POINT(ENDPOINT))
+		snprintf(base.target, sizeof(base.target), "/");
+	if (url_resolve(&base, endpoint, "its endpoint event leads to", &http->endpoint, &err) <
 		0)
 		legacy_over(x, &err);
 	else if (http->mode == HTTP_PROBING)

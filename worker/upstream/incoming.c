@@ -4,6 +4,7 @@
 #include "client.h"
 #include "listing.h"
 #include "log.h"
+#include "points.h"
 #include "round.h"
 
 #include <utlist.h>
@@ -40,19 +41,6 @@ static void on_reply(struct instance *instance, const struct jsonrpc *msg)
 
 typedef void note_fn(struct instance *instance, const struct jsonrpc *msg, uint64_t related);
 
-static void on_progress(struct instance *instance, const struct jsonrpc *msg, uint64_t related)
-{
-	struct call *call;
-	uint64_t id;
-
-	(void)related;
-	if (jsonrpc_id_uint64(json_object_get(msg->params, SPAN_LIT("progressToken")), &id) < 0)
-		return;
-	call = call_find(instance, id);
-	if (call && call->client && call->progress)
-		client_note(call->client, call, msg->method, msg->params);
-}
-
 static void tell_clients(struct instance *instance, const struct jsonrpc *msg)
 {
 	struct client *client;
@@ -65,6 +53,21 @@ static void tell_clients(struct instance *instance, const struct jsonrpc *msg)
 		return;
 	DL_FOREACH(instance->up->clients, client)
 	client_note(client, NULL, msg->method, msg->params);
+}
+
+static void on_progress(struct instance *instance, const struct jsonrpc *msg, uint64_t related)
+{
+	struct call *call;
+	uint64_t id;
+
+	(void)related;
+	if (jsonrpc_id_uint64(json_object_get(msg->params, SPAN_LIT("progressToken")), &id) < 0)
+		return;
+	call = call_find(instance, id);
+	if (call && call->client && call->progress)
+		client_note(call->client, call, msg->method, msg->params);
+	else if (!POINT(LATE_PROGRESS))
+		tell_clients(instance, msg);
 }
 
 static void on_log(struct instance *instance, const struct jsonrpc *msg, uint64_t related)
@@ -106,6 +109,8 @@ static void refresh_catalogue(struct upstream *up, enum mcp_method method)
 static void on_list_changed(struct instance *instance, const struct jsonrpc *msg, uint64_t related)
 {
 	(void)related;
+	if (!POINT(LIST_CHANGED))
+		return;
 	if (instance->listing)
 		listing_changed(instance->listing, mcp_method_find(msg->method));
 	else if (instance->pool)
@@ -205,8 +210,11 @@ void incoming_message(struct instance *instance, struct span text, uint64_t rela
 {
 	struct jsonrpc msg;
 	struct err err = {0};
+	int r = jsonrpc_parse(text, &msg, &err);
 
-	if (jsonrpc_parse(text, &msg, &err) < 0)
+	if (r < 0 && !POINT(FRAMING))
+		instance_fail(instance, RESTART_GARBAGE, &err);
+	else if (r < 0)
 		count_invalid(instance, err_text(&err), text);
 	else if (msg.kind == JSONRPC_BATCH && instance->version != MCP_2025_03_26)
 		count_invalid(instance, "a batch, which only revision 2025-03-26 has", text);

@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "log.h"
 #include "parked.h"
+#include "points.h"
 #include "pool.h"
 #include "queries.h"
 #include "seal.h"
@@ -20,7 +21,7 @@
 
 bool upstream_isolates(const struct upstream *up)
 {
-	return up->ops &&
+	return up->ops && POINT(OWN_CHILD) &&
 	       (up->ops->per_session || up->server->isolation != CONFIG_ISOLATION_SHARED);
 }
 
