@@ -185,6 +185,8 @@ int mcp_write_err(struct buf *out, struct span raw_id, const struct err *err,
 /* The answer to a request that needs a capability (dotted path) the client has not declared:
  * -32021, requiredCapabilities. */
 int mcp_write_missing_capability(struct buf *out, struct span raw_id, const char *capability);
+/* The same for an extension, by its id. */
+int mcp_write_missing_extension(struct buf *out, struct span raw_id, const char *extension);
 
 /* Without spaces and tabs around it; an empty value keeps its place (p). */
 struct span mcp_header_trim(struct span value);

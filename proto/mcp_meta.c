@@ -236,19 +236,34 @@ static int write_required(struct buf *out, const char *capability)
 	return r;
 }
 
+static int write_missing(
+	struct buf *out, struct span raw_id, const char *what, const char *name, struct buf *extra)
+{
+	struct err err = {0};
+	int r = extra->failed;
+
+	err_set(&err, ERR_MISSING_CAPABILITY, "the client has not declared the %s %s", what, name);
+	if (r == 0)
+		r = jsonrpc_write_err_data(
+			out, raw_id, &err, JSONRPC_EXECUTED_NO, buf_span(extra));
+	buf_free(extra);
+	return r;
+}
+
 int mcp_write_missing_capability(struct buf *out, struct span raw_id, const char *capability)
 {
 	struct buf extra;
-	struct err err;
-	int r;
 
-	err_set(&err, ERR_MISSING_CAPABILITY, "the client has not declared the capability %s",
-		capability);
 	buf_init(&extra, out->max);
-	r = write_required(&extra, capability);
-	if (r == 0)
-		r = jsonrpc_write_err_data(
-			out, raw_id, &err, JSONRPC_EXECUTED_NO, buf_span(&extra));
-	buf_free(&extra);
-	return r;
+	write_required(&extra, capability);
+	return write_missing(out, raw_id, "capability", capability, &extra);
+}
+
+int mcp_write_missing_extension(struct buf *out, struct span raw_id, const char *extension)
+{
+	struct buf extra;
+
+	buf_init(&extra, out->max);
+	buf_printf(&extra, "\"requiredCapabilities\":{\"extensions\":{\"%s\":{}}}", extension);
+	return write_missing(out, raw_id, "extension", extension, &extra);
 }

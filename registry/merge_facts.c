@@ -2,6 +2,7 @@
  * lists"). */
 #include "bounds.h"
 #include "json.h"
+#include "mcp.h"
 #include "merge_internal.h"
 
 #include <stdlib.h>
@@ -13,7 +14,7 @@ enum capability_when { ALWAYS, WITH_TASKS };
 /*
  * What Gatehouse routes, one row each: shown if any server has the capability at path. Rows of one
  * group stand together; member "" opens the group with an empty object. listChanged is Gatehouse's
- * own doing, so it needs no server. Tasks of the modern era, an extension, are not routed.
+ * own doing, so it needs no server. Of an extension of the modern era only servers of that era are asked.
  */
 static const struct capability {
 	enum catalogue_era first, last;
@@ -36,6 +37,8 @@ static const struct capability {
 		{"tasks", "cancel"}},
 	{CATALOGUE_LEGACY, CATALOGUE_LEGACY, WITH_TASKS, "tasks", "requests",
 		"{\"tools\":{\"call\":{}}}", {"tasks", "requests", "tools"}},
+	{CATALOGUE_MODERN, CATALOGUE_MODERN, WITH_TASKS, "extensions", MCP_EXTENSION_TASKS, "{}",
+		{"extensions", MCP_EXTENSION_TASKS}},
 };
 
 static bool has(struct span object, const char *const path[4])
@@ -48,11 +51,12 @@ static bool has(struct span object, const char *const path[4])
 }
 
 /* Has a server that is not disabled this capability? One that is down keeps what it last said. */
-static bool any_has(const struct merge *merge, const char *const path[4])
+static bool any_has(const struct merge *merge, const struct capability *row)
 {
 	for (uint32_t i = 0; i < merge->servers_len; i++)
 		if (merge->facts[i].state != SERVER_DISABLED &&
-			has(merge->facts[i].capabilities, path))
+			(row->first != CATALOGUE_MODERN || merge->facts[i].era == CATALOGUE_MODERN) &&
+			has(merge->facts[i].capabilities, row->path))
 			return true;
 	return false;
 }
@@ -70,7 +74,7 @@ int merge_capabilities(struct merge *merge, enum catalogue_era era, struct span 
 
 		if (era < row->first || era > row->last ||
 			(row->when == WITH_TASKS && !merge->config.tasks) ||
-			!any_has(merge, row->path))
+			!any_has(merge, row))
 			continue;
 		if (!open || strcmp(open, row->group) != 0) {
 			buf_printf(&out, "%s\"%s\":{", open ? "}," : "", row->group);

@@ -5,6 +5,7 @@
 #include "modern.h"
 #include "own_lists.h"
 #include "points.h"
+#include "task_handle.h"
 #include "tasks.h"
 #include "worker.h"
 
@@ -152,7 +153,7 @@ static bool reply_task(struct request *request, const struct reply *reply, void 
 		json_string_copy(id, text, sizeof(text), &key) == 0 &&
 		session_mark_add(&request->worker->session.tasks, key, request->server->name) == 0)
 		session_save(request->worker, NULL, NULL);
-	request->on_reply = request->era == MCP_MODERN ? reply_modern : NULL;
+	request->on_reply = NULL;
 	request_reply(request, reply);
 	return true;
 }
@@ -212,7 +213,7 @@ static void on_tool(struct request *request, struct span params)
 		snprintf(request->exchange->outcome.tool, sizeof(request->exchange->outcome.tool),
 			"%.*s", SPAN_ARG(item.name));
 	request->safe = is_safe(request->worker, &item, unquoted(item.original));
-	if (json_object_get(params, SPAN_LIT("task")).len)
+	if (request->era == MCP_LEGACY && json_object_get(params, SPAN_LIT("task")).len)
 		request->on_reply = reply_task;
 	call_renamed(request, &item, token, params);
 }
@@ -340,6 +341,26 @@ static void on_complete(struct request *request, struct span params)
 		fail_unknown(request, "prompt", name);
 }
 
+/* Whose a task is stands in what its client knows it by; that server's upstream worker checks it. */
+static void on_handle(struct request *request, struct span params)
+{
+	const struct catalogue *catalogue = request->worker->catalogue;
+	struct task_handle handle;
+	char text[TASK_HANDLE_MAX];
+	struct span copy;
+	uint32_t server;
+
+	if (!modern_declares(params, MCP_EXTENSION_TASKS))
+		modern_refuse_undeclared(request, MCP_EXTENSION_TASKS);
+	else if (json_string_copy(mcp_route_value(request->method, params), text, sizeof(text),
+			 &copy) < 0 ||
+		 !task_handle_split(copy, &handle) ||
+		 catalogue_find_server(catalogue, handle.server, &server) < 0)
+		request_refuse(request, ERR_INVALID_PARAMS, "taskId: the task is not known");
+	else
+		call_server(request, server, SPAN_NONE, params);
+}
+
 static void on_task(struct request *request, struct span params)
 {
 	struct worker *worker = request->worker;
@@ -348,6 +369,10 @@ static void on_task(struct request *request, struct span params)
 	struct span id;
 	uint32_t server;
 
+	if (request->era == MCP_MODERN) {
+		on_handle(request, params);
+		return;
+	}
 	if (json_string_copy(mcp_route_value(request->method, params), text, sizeof(text), &id) ==
 		0)
 		mark = session_mark_find(&worker->session.tasks, id);

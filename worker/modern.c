@@ -42,6 +42,27 @@ void modern_discover(struct request *request)
 	buf_free(&out);
 }
 
+bool modern_declares(struct span params, const char *extension)
+{
+	return mcp_has_extension(
+		json_path(params, "_meta", MCP_META_CLIENT_CAPABILITIES, NULL), extension);
+}
+
+void modern_refuse_undeclared(struct request *request, const char *extension)
+{
+	struct exchange *exchange = request->exchange;
+	struct buf out;
+
+	buf_init(&out, 65536);
+	mcp_write_missing_extension(&out, request->id, extension);
+	if (exchange) {
+		exchange->outcome.code = err_rpc_code(ERR_MISSING_CAPABILITY);
+		exchange->status = modern_status(ERR_MISSING_CAPABILITY);
+	}
+	request_answer(request, buf_span(&out));
+	buf_free(&out);
+}
+
 int modern_result(const struct request *request, struct span result, struct buf *out)
 {
 	bool cached = mcp_method_info(request->method)->flags & MCP_CACHED;

@@ -9,6 +9,10 @@
 void modern_write_members(struct buf *out, uint32_t ttl_ms, bool is_private);
 /* Answer server/discover. */
 void modern_discover(struct request *request);
+/* Has the client said with these params that it knows this extension? */
+bool modern_declares(struct span params, const char *extension);
+/* Answer a request that needs an extension which its client has not declared. */
+void modern_refuse_undeclared(struct request *request, const char *extension);
 /* A result of a server, of whatever era, as a modern client expects it; appended to out. 0 or the
  * buffer's error. */
 int modern_result(const struct request *request, struct span result, struct buf *out);

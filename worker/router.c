@@ -24,9 +24,13 @@ static bool is_known(const struct request *request)
 
 	if (!method_find(request->method))
 		return false;
-	/* an extension there, which is not offered */
+	/* an extension there */
 	if (request->era == MCP_MODERN &&
-		mcp_method_info(request->method)->route == MCP_ROUTE_TASK)
+		mcp_method_info(request->method)->route == MCP_ROUTE_TASK &&
+		!(worker->catalogue &&
+			mcp_has_extension(
+				catalogue_capabilities(worker->catalogue, CATALOGUE_MODERN),
+				MCP_EXTENSION_TASKS)))
 		return false;
 	/* `initialize` comes before a revision is agreed on */
 	return version == MCP_VERSION_NONE || mcp_method_in(request->method, version);

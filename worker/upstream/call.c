@@ -2,6 +2,7 @@
 #include "client.h"
 #include "clock.h"
 #include "era.h"
+#include "handles.h"
 #include "listen.h"
 #include "parked.h"
 #include "points.h"
@@ -15,6 +16,8 @@
 
 /* Until the worker has CALL_FORWARDED in writing, a call waits for so long and tries again. */
 #define HELD_MS 2
+/* A task keeps its server's process for its ttl, but at most so long after it was last asked for. */
+#define TASK_KEPT_MS 3600000u
 /* Of one request, those that repeat its body. */
 #define HEADERS_MAX (256u * 1024u)
 
@@ -110,6 +113,28 @@ static void call_free(struct call *call)
 	free(call);
 }
 
+/* What runs as a task is in the server's memory: its process stays meanwhile. */
+static void note_task(struct instance *instance, struct span result)
+{
+	static const struct span ended[] = {
+		SPAN_LIT("completed"), SPAN_LIT("failed"), SPAN_LIT("cancelled")};
+	struct span nested = json_object_get(result, SPAN_LIT("task"));
+	struct span task = json_type(nested) == JSON_OBJECT ? nested : result;
+	struct span status = json_object_get(task, SPAN_LIT("status"));
+	struct span ttl = json_object_get(task, SPAN_LIT("ttlMs"));
+	uint64_t ms = TASK_KEPT_MS, until;
+
+	for (size_t i = 0; i < sizeof(ended) / sizeof(*ended); i++)
+		if (json_equal_string(status, ended[i]))
+			return;
+	if (jsonrpc_id_uint64(ttl.len ? ttl : json_object_get(task, SPAN_LIT("ttl")), &ms) < 0 ||
+		ms > TASK_KEPT_MS)
+		ms = TASK_KEPT_MS;
+	until = clock_ms() + ms;
+	if (json_type(status) == JSON_STRING && until > instance->tasks_until_ms)
+		instance->tasks_until_ms = until;
+}
+
 /* What a success changes in what we know of the client. */
 static void note_success(const struct call *call, struct span result)
 {
@@ -120,6 +145,8 @@ static void note_success(const struct call *call, struct span result)
 		pool_subscribed(call);
 	else if (call->method == MCP_RESOURCES_UNSUBSCRIBE && call->subject)
 		mark_remove(&client->subscriptions, span_str(call->subject));
+	if (call->task || call->method == MCP_TASKS_GET || handle_is_in(call, result))
+		note_task(call->instance, result);
 	if (!call->task)
 		return;
 	buf_init(&id, 4096);

@@ -1,5 +1,6 @@
 #include "client.h"
 #include "ask.h"
+#include "handles.h"
 #include "hash.h"
 #include "json_write.h"
 #include "listen.h"
@@ -239,9 +240,26 @@ void client_tell(struct client *client, uint32_t stream, const struct outcome *o
 			client, stream, &fields, fields.kind == 2 ? SPAN_NONE : outcome->payload);
 }
 
+/* The answer names a task: the client gets its handle. */
+static void tell_handle(struct client *client, const struct call *call, struct outcome *outcome)
+{
+	struct outcome changed = *outcome;
+	struct buf out;
+
+	buf_init(&out, outcome->payload.len + 6 * TASK_HANDLE_MAX);
+	if (handle_give(client, outcome->payload, &out, &changed.err) < 0)
+		changed.kind = 2;
+	changed.payload = buf_span(&out);
+	client_tell(client, call->stream, &changed);
+	buf_free(&out);
+}
+
 void client_done(struct client *client, const struct call *call, struct outcome *outcome)
 {
-	client_tell(client, call->stream, outcome);
+	if (outcome->kind == 0 && handle_is_in(call, outcome->payload))
+		tell_handle(client, call, outcome);
+	else
+		client_tell(client, call->stream, outcome);
 }
 
 static void refuse(struct client *client, uint32_t stream, const struct err *err)
@@ -405,10 +423,9 @@ static bool is_resumption(const struct client *client, const struct message *msg
 	       json_object_get(msg->payload, SPAN_LIT("requestState")).len > 0;
 }
 
-static void on_call(struct link *link, const struct message *msg, void *arg)
+static void take_call(struct client *client, const struct message *msg)
 {
 	const struct msg_call *fields = msg->fields;
-	struct client *client = link_user(link);
 	struct outcome nothing = {.payload = SPAN_LIT("{}"), .executed = EXECUTED_YES};
 	struct instance *instance = NULL;
 	struct call *call = NULL;
@@ -417,7 +434,6 @@ static void on_call(struct link *link, const struct message *msg, void *arg)
 			? err_set(&err, ERR_CANCELLED, "cancelled by the client")
 			: 0;
 
-	(void)arg;
 	if (r == 0 && is_resumption(client, msg) && parked_resume(client, msg))
 		return;
 	if (r == 0)
@@ -442,6 +458,36 @@ static void on_call(struct link *link, const struct message *msg, void *arg)
 	}
 	call_start(call, msg->payload,
 		fields->timeout_ms ? fields->timeout_ms : (uint64_t)client->up->server->timeout);
+}
+
+/* About a task: the server knows it by its own id. */
+static void take_handle(struct client *client, const struct message *msg)
+{
+	struct message changed = *msg;
+	struct err err = {0};
+	struct buf params;
+
+	buf_init(&params, msg->payload.len + 6 * TASK_ID_MAX);
+	if (handle_take(client, msg->payload, &params, &err) < 0) {
+		refuse(client, msg->stream, &err);
+	} else {
+		changed.payload = buf_span(&params);
+		take_call(client, &changed);
+	}
+	buf_free(&params);
+}
+
+static void on_call(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_call *fields = msg->fields;
+	struct client *client = link_user(link);
+
+	(void)arg;
+	if (client->era == MCP_MODERN &&
+		mcp_method_info(mcp_method_find(fields->method))->route == MCP_ROUTE_TASK)
+		take_handle(client, msg);
+	else
+		take_call(client, msg);
 }
 
 static void on_cancel(struct link *link, const struct message *msg, void *arg)

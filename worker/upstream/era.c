@@ -20,10 +20,13 @@ static const struct span hop_members[] = {
 	{MCP_META_LOG_LEVEL, sizeof(MCP_META_LOG_LEVEL) - 1},
 };
 #define HOP_MEMBERS (sizeof(hop_members) / sizeof(*hop_members))
-/* Those of params; the last is removed only where it is no object. */
+/*
+ * Those of params. A wish for a task (2025-11-25) is none of the other era's; the last is removed
+ * only where it is no object.
+ */
 static const struct span round_members[] = {
-	{"inputResponses", 14}, {"requestState", 12}, {"_meta", 5}};
-#define ROUND_MEMBERS 2u
+	{"inputResponses", 14}, {"requestState", 12}, {"task", 4}, {"_meta", 5}};
+#define ROUND_MEMBERS 3u
 
 enum mcp_era era_of_caller(const struct call *call)
 {
@@ -77,21 +80,6 @@ static void edit_token(struct edits *edits, struct span params, uint64_t id, cha
 		return;
 	edits->list[edits->n++] = (struct json_edit){
 		.at = token, .with = {room, (size_t)snprintf(room, 24, "%" PRIu64, id)}};
-}
-
-/*
- * Tasks of the extension are not routed here: a server shall not begin one for a client that could
- * not ask for it again.
- */
-static int edit_without_tasks(struct span params, struct edits *edits)
-{
-	static const struct span tasks = {MCP_EXTENSION_TASKS, sizeof(MCP_EXTENSION_TASKS) - 1};
-	struct span extensions =
-		json_path(params, "_meta", MCP_META_CLIENT_CAPABILITIES, "extensions", NULL);
-
-	return json_type(extensions) == JSON_OBJECT
-		       ? edit_object(edits, extensions, &tasks, 1, SPAN_NONE)
-		       : 0;
 }
 
 /*
@@ -154,8 +142,6 @@ int era_write_params(const struct call *call, uint64_t id, struct span params, s
 		round_write_members(call->round, &crossing.members);
 	if (params.len)
 		r = edit_params(&crossing, params, &edits);
-	if (r == 0 && from == MCP_MODERN && to == MCP_MODERN && call->client)
-		r = edit_without_tasks(params, &edits);
 	if (call->progress)
 		edit_token(&edits, params, id, token);
 	json_edit_sort(edits.list, edits.n);

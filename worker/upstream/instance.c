@@ -54,6 +54,7 @@ static void open_now(struct instance *instance)
 
 	instance->state = INSTANCE_OPENING;
 	instance->level = MCP_LOG_NONE;
+	instance->tasks_until_ms = 0;
 	memset(instance->asked, 0, sizeof(instance->asked));
 	memset(instance->denied, 0, sizeof(instance->denied));
 	instance->asked_again = false;
@@ -228,7 +229,7 @@ static bool is_idle(const struct instance *instance)
 {
 	return !instance->listing && !calls_of_clients(instance) &&
 	       !(instance->client && instance->client->n_calls) &&
-	       !instance->asks &&
+	       !instance->asks && clock_ms() >= instance->tasks_until_ms &&
 	       !(instance->pool ? pool_is_subscribed(instance->pool)
 				: instance->client->subscriptions != NULL);
 }

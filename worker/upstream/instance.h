@@ -54,6 +54,7 @@ struct instance {
 	bool proven;              /* it has answered a client since it was opened */
 	uint64_t ready_ms;        /* since when */
 	uint64_t used_ms;         /* last time */
+	uint64_t tasks_until_ms;  /* a task may be running until then */
 	uint64_t start_ms;        /* not opened again before */
 	enum mcp_log_level level; /* as the server was told */
 	struct listing *listing;  /* NULL unless this is the catalogue's */

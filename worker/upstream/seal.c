@@ -15,6 +15,8 @@
 #define MAC_SIZE 32
 #define PATH_SIZE 4200
 #define PREFIX "gh1."
+/* Of a MAC alone: no text of the other kind begins like this. */
+#define MAC_PREFIX "gh1.mac\n"
 /* prefix, name, dot, expiry, dot, MAC */
 #define TEXT_MAX 192u
 #define MESSAGE_MAX 4096u
@@ -84,6 +86,24 @@ static int write_mac(
 		write_hex(mac, MAC_SIZE, hex);
 	buf_free(&message);
 	return r;
+}
+
+int seal_mac(const struct seal *seal, const struct span *spans, size_t n, char ret[SEAL_MAC_SIZE])
+{
+	unsigned char message[sizeof(MAC_PREFIX) - 1 + SEAL_DIGEST_SIZE], mac[EVP_MAX_MD_SIZE];
+	unsigned len = 0;
+
+	memcpy(message, MAC_PREFIX, sizeof(MAC_PREFIX) - 1);
+	seal_digest(spans, n, message + sizeof(MAC_PREFIX) - 1);
+	if (!HMAC(EVP_sha256(), seal->key, KEY_SIZE, message, sizeof(message), mac, &len))
+		return -ERR_SYSTEM;
+	write_hex(mac, MAC_SIZE, ret);
+	return 0;
+}
+
+bool seal_same(struct span a, struct span b)
+{
+	return a.len == b.len && CRYPTO_memcmp(a.p, b.p, a.len) == 0;
 }
 
 /* --- the key ----------------------------------------------------------------------------- */

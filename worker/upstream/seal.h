@@ -35,6 +35,12 @@ void seal_free(struct seal *seal);
 int seal_name(char room[SEAL_NAME_SIZE]);
 /* SHA-256 of these spans, one after the other with their lengths. */
 void seal_digest(const struct span *spans, size_t n, unsigned char ret[SEAL_DIGEST_SIZE]);
+/* A MAC with the node's key over these spans with their lengths, in hexadecimal digits. */
+#define SEAL_MAC_SIZE 65u
+int seal_mac(
+	const struct seal *seal, const struct span *spans, size_t n, char ret[SEAL_MAC_SIZE]);
+/* Are two secrets the same? In a time that does not tell where they differ. */
+bool seal_same(struct span a, struct span b);
 /* Append the text; letters, digits and dots. */
 int seal_write(const struct seal *seal, const struct seal_facts *facts, struct buf *out);
 /* Name and expiry as in text, once the MAC over them and the other facts is right; else
