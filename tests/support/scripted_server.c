@@ -16,7 +16,8 @@
  * byte), long (a line of n bytes), big (an answer of n bytes), changed (a tool more, and a note),
  * update (a note for uri text), ask (sends the request named text to the client and answers with
  * what it was told), unask (asks, then cancels), ping, stderr, rounds (--modern: asks by
- * input_required once, and answers with the params it is then called with).
+ * input_required once, and answers with the params it is then called with), task (--modern: becomes
+ * the task t1.x, of which tasks/get says with what params it was asked).
  */
 #include "json.h"
 #include "json_write.h"
@@ -49,7 +50,7 @@ static struct {
 
 static const char *const tool_names[] = {"echo", "pid", "whoami", "state", "slow", "hang", "die", "deaf",
 	"progress", "log", "garbage", "cut", "long", "big", "changed", "update", "ask", "unask",
-	"ping", "stderr", "rounds"};
+	"ping", "stderr", "rounds", "task"};
 #define TOOLS (sizeof(tool_names) / sizeof(*tool_names))
 
 static long long now_ms(void)
@@ -302,6 +303,34 @@ static void do_rounds(const struct work *work)
 				 "\"x\":1.50}}},\"requestState\":\"s\\u0031 \\/ 1\"}"));
 }
 
+#define TASK_STATE "\"status\":\"working\",\"ttlMs\":60000,\"createdAt\":\"1\""
+
+static void do_task(const struct work *work)
+{
+	answer(work->id,
+		SPAN_LIT("{\"resultType\":\"task\",\"taskId\":\"t\\u0031.x\"," TASK_STATE "}"));
+}
+
+static void get_task(const struct jsonrpc *msg)
+{
+	struct span id = json_object_get(msg->params, SPAN_LIT("taskId"));
+	struct buf line;
+
+	buf_init(&line, 65536);
+	if (!json_equal_string(id, SPAN_LIT("t1.x"))) {
+		jsonrpc_write_error(
+			&line, msg->id, -32602, SPAN_LIT("Task not found"), SPAN_NONE);
+		say(&line);
+		return;
+	}
+	buf_printf(&line, "{\"resultType\":\"complete\",\"taskId\":%.*s," TASK_STATE ",\"with\":",
+		SPAN_ARG(id));
+	buf_append_span(&line, msg->params);
+	buf_append_char(&line, '}');
+	answer(msg->id, buf_span(&line));
+	buf_free(&line);
+}
+
 static void do_state(const struct work *work)
 {
 	struct buf text;
@@ -370,6 +399,8 @@ static void call(struct span id, struct span params)
 		do_state(&work);
 	else if (strcmp(tool, "rounds") == 0)
 		do_rounds(&work);
+	else if (strcmp(tool, "task") == 0)
+		do_task(&work);
 	else if (strcmp(tool, "slow") == 0)
 		do_slow(&work);
 	else if (strcmp(tool, "die") == 0)
@@ -409,6 +440,8 @@ static void take_request(const struct jsonrpc *msg)
 		list_tools(msg->id, msg->params);
 	else if (span_is(msg->method, "tools/call"))
 		call(msg->id, msg->params);
+	else if (server.modern && span_is(msg->method, "tasks/get"))
+		get_task(msg);
 	else if (span_is(msg->method, "resources/list"))
 		answer(msg->id,
 			SPAN_LIT("{\"resources\":[{\"uri\":\"test://a\",\"name\":\"a\"}]}"));

@@ -468,7 +468,7 @@ START_TEST(test_facts)
 	ck_assert(span_is(catalogue_capabilities(catalogue, CATALOGUE_MODERN),
 		"{\"tools\":{\"listChanged\":true},\"resources\":{\"listChanged\":true,"
 		"\"subscribe\":true},"
-		"\"logging\":{}}"));
+		"\"logging\":{},\"extensions\":{\"io.modelcontextprotocol/tasks\":{}}}"));
 	ck_assert(span_is(catalogue_instructions(catalogue), "Use a."));
 	ck_assert_uint_eq(catalogue_ttl_ms(catalogue, CATALOGUE_TOOL, &private), 3000);
 	ck_assert(!private);

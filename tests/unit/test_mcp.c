@@ -347,6 +347,12 @@ START_TEST(test_write_errors)
 	ck_assert_int_eq(mcp_write_missing_capability(&out, SPAN_LIT("1"), "roots"), 0);
 	ck_assert(span_is(json_path(buf_span(&out), "error", "data", "requiredCapabilities", NULL),
 		"{\"roots\":{}}"));
+	buf_clear(&out);
+	ck_assert_int_eq(
+		mcp_write_missing_extension(&out, SPAN_LIT("1"), MCP_EXTENSION_TASKS), 0);
+	ck_assert(span_is(json_path(buf_span(&out), "error", "code", NULL), "-32021"));
+	ck_assert(span_is(json_path(buf_span(&out), "error", "data", "requiredCapabilities", NULL),
+		"{\"extensions\":{\"io.modelcontextprotocol/tasks\":{}}}"));
 	buf_free(&out);
 }
 END_TEST

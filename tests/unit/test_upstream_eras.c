@@ -192,19 +192,95 @@ START_TEST(test_modern_to_modern)
 }
 END_TEST
 
-/* A task could not be asked for again. */
-START_TEST(test_no_tasks)
+#define TASKS_META META("{\"extensions\":{\"io.modelcontextprotocol/tasks\":{}}}")
+
+static struct world_call *about_task(
+	struct world_session *session, const char *method, const char *handle)
+{
+	char params[2048];
+
+	snprintf(params, sizeof(params), "{\"taskId\":%s,\"n\":1.50," TASKS_META "}", handle);
+	return done(world_call(session, method, params, 0, true));
+}
+
+/* The taskId of a result, as a JSON string. */
+static void read_handle(const struct world_call *call, char handle[256])
+{
+	const char *at;
+
+	ck_assert_uint_eq(call->kind, 0);
+	assert_contains(call->payload, "\"taskId\":\"gt1.s.");
+	at = strstr(call->payload, "\"taskId\":") + strlen("\"taskId\":");
+	snprintf(handle, 256, "%.*s", (int)(strchr(at, ',') - at), at);
+}
+
+/* A task is known by a handle that any link of its principal can use, and no other principal. */
+START_TEST(test_task)
+{
+	struct world_session *first, *second, *other;
+	struct world_call *call;
+	char handle[256], again[256], wrong[256];
+
+	start_up(SESSION, SCRIPTED " --modern");
+	first = world_attach_modern(&world, "w1", "p");
+	other = world_attach_modern(&world, "w2", "q");
+	call = done(world_call(
+		first, "tools/call", "{\"name\":\"task\"," TASKS_META "}", 0, false));
+	assert_contains(call->payload, "{\"resultType\":\"task\",\"taskId\":\"gt1.");
+	assert_contains(call->payload, ".t1.x\",\"status\":\"working\",\"ttlMs\":60000");
+	read_handle(call, handle);
+	world_close(first);
+	second = world_attach_modern(&world, "w3", "p");
+	call = about_task(second, "tasks/get", handle);
+	assert_contains(call->payload, "\"with\":{\"taskId\":\"t1.x\",\"n\":1.50,\"_meta\":");
+	assert_contains(call->payload, "\"extensions\":{\"io.modelcontextprotocol/tasks\":{}}");
+	read_handle(call, again);
+	ck_assert_str_eq(handle, again);
+	ck_assert_uint_eq(about_task(second, "tasks/cancel", handle)->kind, 0);
+	/* another's, changed, the server's own */
+	ck_assert_uint_eq(about_task(other, "tasks/get", handle)->code, ERR_INVALID_PARAMS);
+	ck_assert_uint_eq(about_task(other, "tasks/cancel", handle)->code, ERR_INVALID_PARAMS);
+	for (size_t i = 1; i + 1 < strlen(handle); i++) {
+		memcpy(wrong, handle, sizeof(wrong));
+		wrong[i] = wrong[i] == 'a' ? 'b' : 'a';
+		ck_assert_uint_eq(
+			about_task(second, "tasks/get", wrong)->code, ERR_INVALID_PARAMS);
+	}
+	ck_assert_uint_eq(about_task(second, "tasks/get", "\"t1.x\"")->code, ERR_INVALID_PARAMS);
+	ck_assert_uint_eq(about_task(second, "tasks/get", "1")->code, ERR_INVALID_PARAMS);
+	world_end(&world);
+}
+END_TEST
+
+/* A wish for a task (2025-11-25) means nothing in the other era. */
+START_TEST(test_no_wish_for_a_task)
 {
 	struct world_session *session;
 	struct world_call *call;
 
 	start_up(SESSION, SCRIPTED " --modern");
-	session = world_attach_modern(&world, "w1", "p");
+	session = world_attach(&world, "a", WHO);
 	call = done(world_call(session, "tools/call",
-		"{\"name\":\"whoami\"," META(
-			"{\"extensions\":{\"io.modelcontextprotocol/tasks\":{},\"x/y\":{}}}") "}",
-		0, false));
-	assert_contains(call->payload, "\\\"extensions\\\":{\\\"x/y\\\":{}}");
+		"{\"name\":\"whoami\",\"task\":{\"ttl\":1},\"arguments\":{}}", 0, false));
+	assert_lacks(call->payload, "ttl");
+	world_end(&world);
+}
+END_TEST
+
+/* While it may run, its process is kept; after that, it ends as every idle one. */
+START_TEST(test_task_keeps_process)
+{
+	struct world_session *session;
+
+	start_up(SESSION "    idle: 100ms\n", SCRIPTED " --modern");
+	session = world_attach_modern(&world, "w1", "p");
+	world_until(&world, world_alive(&world) == 0);
+	done(world_call(session, "tools/call", "{\"name\":\"echo\"," TASKS_META "}", 0, false));
+	world_until(&world, world_alive(&world) == 1);
+	world_until(&world, world_alive(&world) == 0);
+	done(world_call(session, "tools/call", "{\"name\":\"task\"," TASKS_META "}", 0, false));
+	world_pass(&world, 600);
+	ck_assert_uint_eq(world_alive(&world), 1);
 	world_end(&world);
 }
 END_TEST
@@ -351,7 +427,9 @@ static Suite *suite(void)
 	tcase_add_test(t, test_session_rounds);
 	tcase_add_test(t, test_session_listens);
 	tcase_add_test(t, test_modern_to_modern);
-	tcase_add_test(t, test_no_tasks);
+	tcase_add_test(t, test_task);
+	tcase_add_test(t, test_no_wish_for_a_task);
+	tcase_add_test(t, test_task_keeps_process);
 	tcase_add_test(t, test_parked);
 	tcase_add_test(t, test_parked_dies);
 	tcase_add_test(t, test_pool);

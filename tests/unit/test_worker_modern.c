@@ -21,6 +21,13 @@ static void teardown(void)
 	"\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\"," \
 	"\"io.modelcontextprotocol/clientCapabilities\":{}" more "}"
 #define META META_WITH("")
+#define META_TASKS \
+	"\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\"," \
+	"\"io.modelcontextprotocol/clientCapabilities\":{\"extensions\":{" \
+	"\"io.modelcontextprotocol/tasks\":{}}}}"
+#define MAC "0123456789abcdef0123456789abcdef"
+/* Of no server that there is. */
+#define FOREIGN "gt1.nobody." MAC ".t"
 #define REQUEST(id, method, params) \
 	"{\"jsonrpc\":\"2.0\",\"id\":" id ",\"method\":\"" method "\",\"params\":{" params "}}"
 #define RESULT(id, result) "{\"jsonrpc\":\"2.0\",\"id\":" id ",\"result\":" result "}"
@@ -63,7 +70,18 @@ static const struct {
 	{"no/such", NULL, REQUEST("\"x\"", "no/such", META), 404,
 		"\"id\":\"x\",\"error\":{\"code\":-32601"},
 	{"ping", NULL, REQUEST("1", "ping", META), 404, "-32601"},
-	{"tasks/get", "t", REQUEST("1", "tasks/get", "\"taskId\":\"t\"," META), 404, "-32601"},
+	{"tasks/get", "t", REQUEST("1", "tasks/get", "\"taskId\":\"t\"," META), 400,
+		"\"requiredCapabilities\":{\"extensions\":{\"io.modelcontextprotocol/tasks\":{}}}"},
+	{"tasks/get", "t", REQUEST("1", "tasks/get", "\"taskId\":\"t\"," META_TASKS), 200,
+		"-32602"},
+	{"tasks/cancel", FOREIGN,
+		REQUEST("1", "tasks/cancel", "\"taskId\":\"" FOREIGN "\"," META_TASKS), 200,
+		"-32602"},
+	{"tasks/update", "t", REQUEST("1", "tasks/update", "\"taskId\":\"u\"," META_TASKS), 400,
+		"-32020"},
+	{"tasks/result", "t", REQUEST("1", "tasks/result", "\"taskId\":\"t\"," META_TASKS), 404,
+		"-32601"},
+	{"tasks/list", NULL, REQUEST("1", "tasks/list", META_TASKS), 404, "-32601"},
 	{"initialize", NULL, REQUEST("1", "initialize", META), 404, "-32601"},
 	{"logging/setLevel", NULL, REQUEST("1", "logging/setLevel", "\"level\":\"info\"," META),
 		404, "-32601"},
@@ -92,6 +110,27 @@ START_TEST(test_plain)
 	answer_has(exchange(subject, "", (struct options){.verb = 2, .accept = 2}), 405, "");
 	answer_has(exchange(subject, "", (struct options){.verb = 3}), 405, "");
 	ck_assert_uint_eq(subject->saves, 0);
+}
+END_TEST
+
+/* Which server a task is of stands in its handle; what is right about it that server's worker tells. */
+START_TEST(test_task)
+{
+	struct subject *subject = scene_modern(&scene);
+	const char *handle = "gt1.beta." MAC ".t.1";
+	struct answer *answer;
+	struct call *call;
+	char params[512], body[1024];
+
+	snprintf(params, sizeof(params), "\"taskId\":\"%s\"," META_TASKS, handle);
+	snprintf(body, sizeof(body), REQUEST("1", "tasks/get", "%s"), params);
+	answer = ask(subject, "tasks/get", handle, body);
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->server->name, "beta");
+	ck_assert_str_eq(call->method, "tasks/get");
+	call_result(call, "{\"resultType\":\"complete\",\"taskId\":\"x\",\"ttlMs\":null}");
+	answer_is(answer, 200,
+		RESULT("1", "{\"resultType\":\"complete\",\"taskId\":\"x\",\"ttlMs\":null}"));
 }
 END_TEST
 
@@ -363,6 +402,7 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_test(t, test_plain);
+	tcase_add_test(t, test_task);
 	tcase_add_loop_test(t, test_results, 0, sizeof(results) / sizeof(*results));
 	tcase_add_test(t, test_errors);
 	tcase_add_test(t, test_notes);

@@ -25,6 +25,7 @@ int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
 			 .isolation = SERVER_SHARED}},
 		{.facts = {.name = SPAN_LIT("beta"),
 			 .upstream = SPAN_LIT("beta"),
+			 .era = CATALOGUE_MODERN,
 			 .state = SERVER_UP,
 			 .call_timeout_ms = 20000,
 			 .isolation = SERVER_PER_SESSION}},
@@ -52,7 +53,9 @@ int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
 		SPAN_LIT("[{\"uri\":\"file:///a.txt\",\"name\":\"a\"}]");
 	servers[0].lists[CATALOGUE_TEMPLATE] =
 		SPAN_LIT("[{\"uriTemplate\":\"test://t/{id}/data\",\"name\":\"t\"}]");
-	servers[1].facts.capabilities = SPAN_LIT("{\"tools\":{},\"tasks\":{\"list\":{}}}");
+	servers[1].facts.capabilities = 
+		SPAN_LIT("{\"tools\":{},\"tasks\":{\"list\":{}},\"extensions\":{"
+			 "\"io.modelcontextprotocol/tasks\":{}}}");
 	servers[1].lists[CATALOGUE_TOOL] =
 		SPAN_LIT("[{\"name\":\"echo\",\"inputSchema\":{\"type\":\"object\"}}]");
 	ck_assert_int_eq(merge_catalogue(&config, servers, 2, &result, &err), 0);

@@ -116,7 +116,7 @@ static unsigned write_filter(const struct instance *instance, struct buf *out)
 		{"resources.listChanged", "resourcesListChanged"},
 	};
 	bool hears_lists =
-		instance->listing || (instance->client && instance->up->ops->has_child);
+		instance->listing || (!instance_is_shared(instance) && instance->up->ops->has_child);
 	struct buf uris;
 	unsigned n = 0;
 
