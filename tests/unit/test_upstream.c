@@ -59,7 +59,7 @@ START_TEST(test_pages)
 	start_up(SHARED, SCRIPTED " --pages 2 --bare");
 	for (const char *p = world.lists[CATALOGUE_TOOL]; (p = strstr(p, "\"name\"")); p++)
 		tools++;
-	ck_assert_uint_eq(tools, 21);
+	ck_assert_uint_eq(tools, 22);
 	world_end(&world);
 }
 END_TEST
@@ -82,7 +82,7 @@ START_TEST(test_changed)
 	world_tool(session, "changed", "{}");
 	world_tool(session, "changed", "{}");
 	world_until(&world, world.n_lists[CATALOGUE_TOOL] == 2);
-	assert_contains(world.lists[CATALOGUE_TOOL], "\"extra21\"");
+	assert_contains(world.lists[CATALOGUE_TOOL], "\"extra22\"");
 	world_pass(&world, 200);
 	ck_assert_uint_eq(world.n_lists[CATALOGUE_TOOL], 2);
 	ck_assert_uint_eq(world.n_lists[CATALOGUE_PROMPT], 1);
