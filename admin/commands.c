@@ -18,6 +18,7 @@
 #define LOUD 2u  /* a COMMAND: it changes something */
 #define NAMED 4u /* the argument is the part's name, not the payload */
 #define MAY_LACK 8u /* the argument need not be there */
+#define NO_VIEW_NEXT "gatehouse config show -c FILE, for its views"
 /* The longest for which a log level is set: a week. */
 #define FOR_MS_MAX (7 * 24 * CONFIG_HOUR)
 
@@ -261,8 +262,10 @@ static void on_resources(void *arg, const struct parts_answer *answers, size_t n
 
 static void start_resources(struct request *request)
 {
-	static const struct parts_ask asks[] = {{.role = ROLE_REGISTRY, .what = "resources"},
-		{.role = ROLE_REGISTRY, .what = "templates"}};
+	struct span view = span_str(request->argument);
+	const struct parts_ask asks[] = {
+		{.role = ROLE_REGISTRY, .what = "resources", .payload = view},
+		{.role = ROLE_REGISTRY, .what = "templates", .payload = view}};
 
 	ask(request, asks, 2, ADMIN_QUERY_MS, on_resources);
 }
@@ -441,9 +444,10 @@ static const struct command commands[] = {
 	{"ps", RIGHT_VIEW, relay, ROLE_ROOT, "ps", 0, NULL, NULL},
 	{"config", RIGHT_VIEW, relay, ROLE_ROOT, "config", WRAP, NULL, NULL},
 	{"servers", RIGHT_VIEW, relay, ROLE_REGISTRY, "servers", 0, NULL, NULL},
-	{"tools", RIGHT_VIEW, relay, ROLE_REGISTRY, "tools", 0, NULL, NULL},
-	{"prompts", RIGHT_VIEW, relay, ROLE_REGISTRY, "prompts", 0, NULL, NULL},
-	{.name = "resources", .right = RIGHT_VIEW, .start = start_resources},
+	{"tools", RIGHT_VIEW, relay, ROLE_REGISTRY, "tools", MAY_LACK, "view", NO_VIEW_NEXT},
+	{"prompts", RIGHT_VIEW, relay, ROLE_REGISTRY, "prompts", MAY_LACK, "view", NO_VIEW_NEXT},
+	{"resources", RIGHT_VIEW, start_resources, ROLE_REGISTRY, "resources", MAY_LACK, "view",
+		NO_VIEW_NEXT},
 	{"sessions", RIGHT_VIEW, relay, ROLE_SESSIONS, "sessions", 0, NULL, NULL},
 	{"logs", RIGHT_VIEW, start_logs, ROLE_UPSTREAM, "logs", NAMED | MAY_LACK, "server",
 		"gatehouse servers"},

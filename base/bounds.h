@@ -19,6 +19,7 @@
 
 /* names */
 #define LIMIT_SERVER_NAME 64u
+#define LIMIT_VIEW_NAME 64u
 #define LIMIT_TOOL_NAME 128u
 #define LIMIT_SESSION_ID 128u
 

@@ -101,6 +101,7 @@ struct config_access {
 #define CONFIG_PRIVATE 1u /* not in the PUBLIC view */
 #define CONFIG_RESTART 2u /* a change takes effect when the node starts anew */
 #define CONFIG_UNUSED 4u  /* has no effect so far */
+#define CONFIG_PLAIN 8u   /* never a secret */
 
 #define CONFIG_COUNT_ONE(member, ...) +1
 enum {
@@ -114,6 +115,10 @@ enum {
 	,
 #define LISTEN CONFIG_COUNT_ONE
 	CONFIG_LISTEN_ROWS = 0
+#include "config.def"
+	,
+#define VIEW CONFIG_COUNT_ONE
+	CONFIG_VIEW_ROWS = 0
 #include "config.def"
 };
 
@@ -141,6 +146,18 @@ struct config_listen {
 	uint32_t origin[CONFIG_LISTEN_ROWS];
 };
 
+/*
+ * One virtual server: the VIEW rows of config.def. What clients see at /mcp/NAME instead of all
+ * that is at /mcp.
+ */
+struct config_virtual {
+	const char *name; /* letters, digits, '-', '_'; at most LIMIT_VIEW_NAME */
+	uint32_t line;
+#define VIEW CONFIG_MEMBER
+#include "config.def"
+	uint32_t origin[CONFIG_VIEW_ROWS];
+};
+
 struct arena;
 
 /* The whole: the SETTING rows of config.def (worker_max for "worker.max", …),
@@ -152,6 +169,8 @@ struct config {
 	size_t listen_count;
 	struct config_server *servers; /* in the order of the file, disabled ones too */
 	size_t server_count;
+	struct config_virtual *views; /* in the order of the file */
+	size_t view_count;
 	const char *inputs; /* of config_load_verbatim: VS Code's list as JSON; else NULL */
 #define SETTING CONFIG_MEMBER
 #include "config.def"
@@ -235,6 +254,21 @@ const char *config_isolation_name(int isolation);
 
 /* Is the tool offered, by tools.include and tools.exclude? name without the server's prefix. */
 bool config_offers_tool(const struct config_server *server, struct span name);
+/* What tools.rename calls the tool; name itself, where it says nothing. */
+struct span config_tool_name(const struct config_server *server, struct span name);
+/* NULL if there is none. */
+const struct config_virtual *config_find_view(const struct config *config, struct span name);
+bool config_view_has_server(const struct config_virtual *view, struct span server);
+/* The parts of a view that have patterns of their own. */
+enum config_part { CONFIG_TOOLS, CONFIG_PROMPTS, CONFIG_RESOURCES };
+/* Is it in the view? name: as at /mcp; of a resource its URI, of a template the text of it. */
+bool config_view_offers(
+	const struct config_virtual *view, enum config_part part, struct span name);
+/* Does the view leave all of it out, whatever there is? */
+bool config_view_hides(const struct config_virtual *view, enum config_part part);
+/* What the view calls a tool or prompt; name itself, where it says nothing. */
+struct span config_view_name(
+	const struct config_virtual *view, enum config_part part, struct span name);
 /* In text, which is zero-terminated and gets no longer: each secret string of this server becomes
  * ***, also one that is cut at the end. server may be NULL. */
 void config_hide_secrets(const struct config_server *server, char *text);
@@ -277,18 +311,22 @@ enum config_change_kind {
 	CONFIG_CHANGE_ADDED,   /* name: a server, as for the next two */
 	CONFIG_CHANGE_CHANGED,
 	CONFIG_CHANGE_REMOVED,
+	CONFIG_CHANGE_VIEW_ADDED, /* name: a virtual server, as for the next two */
+	CONFIG_CHANGE_VIEW_CHANGED,
+	CONFIG_CHANGE_VIEW_REMOVED,
 };
 
 struct config_change {
 	enum config_change_kind kind;
 	const char *name; /* lives as long as both configurations */
-	char *keys;       /* CHANGED: "env, timeout"; owned; else NULL */
+	char *keys;       /* CHANGED, VIEW_CHANGED: "env, timeout"; owned; else NULL */
 	bool restart;     /* SETTING: takes effect only when the node starts anew */
 };
 
 struct config_diff {
 	struct config_change
-		*items; /* settings, then servers in the order of the new file, then removed ones */
+		*items; /* settings, then servers in the order of the new file, then removed ones; then
+			   views likewise */
 	size_t count;
 };
 

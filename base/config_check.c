@@ -184,6 +184,19 @@ static void check_patterns(struct config_loader *l, const struct config_server *
 				server->title, path);
 }
 
+static void check_rename(struct config_loader *l, const struct config_server *server)
+{
+	for (size_t i = 0; i < server->tools_rename.count; i++) {
+		const char *wrong = config_rename_wrong(&server->tools_rename, i);
+
+		if (wrong)
+			report(l, server_line(server, "tools.rename"),
+				"mcpServers.%s.tools.rename.%.60s: found \"%.80s\", %s", server->title,
+				server->tools_rename.items[i].name,
+				server->tools_rename.items[i].value.p, wrong);
+	}
+}
+
 /* A command with a slash starts at the configuration's folder;
  * a bare one is looked up on the PATH. */
 static void settle_paths(struct config_loader *l, struct config_server *server)
@@ -207,6 +220,7 @@ void config_check_server(struct config_loader *l, struct config_server *server, 
 	check_patterns(l, server, "tools.include", &server->tools_include);
 	check_patterns(l, server, "tools.exclude", &server->tools_exclude);
 	check_patterns(l, server, "idempotent", &server->idempotent);
+	check_rename(l, server);
 	if (server->required && server->disabled)
 		notice(l, server_line(server, "required"),
 			"mcpServers.%s.required: has no effect while the server is disabled",
@@ -338,5 +352,6 @@ void config_check(struct config_loader *l)
 	check_sse_path(l);
 	check_admin(l);
 	check_bounds(l);
+	config_check_views(l);
 	notice_reach(l);
 }

@@ -74,15 +74,15 @@ static int diff_settings(
 
 /* "env, timeout" into *ret_keys, NULL when nothing differs. */
 static int changed_keys(
-	const struct config_server *a, const struct config_server *b, char **ret_keys)
+	const struct config_section *section, const void *a, const void *b, char **ret_keys)
 {
 	struct buf keys;
 	size_t len;
 	int r = 0;
 
 	buf_init(&keys, 4096);
-	for (size_t i = 0; r == 0 && i < config_server_section.count; i++) {
-		const struct config_row *row = &config_server_section.rows[i];
+	for (size_t i = 0; r == 0 && i < section->count; i++) {
+		const struct config_row *row = &section->rows[i];
 
 		if (row_differs(row, a, b))
 			r = buf_printf(&keys, "%s%s", keys.len > 0 ? ", " : "", row->path);
@@ -115,10 +115,37 @@ static int diff_server(
 		return 0;
 	if (!old)
 		return add(diff, CONFIG_CHANGE_ADDED, server->name, NULL, false);
-	r = changed_keys(old, server, &keys);
+	r = changed_keys(&config_server_section, old, server, &keys);
 	if (r < 0 || !keys)
 		return r;
 	return add(diff, CONFIG_CHANGE_CHANGED, server->name, keys, false);
+}
+
+static int diff_view(
+	const struct config *before, const struct config_virtual *view, struct config_diff *diff)
+{
+	const struct config_virtual *old = config_find_view(before, span_str(view->name));
+	char *keys = NULL;
+	int r;
+
+	if (!old)
+		return add(diff, CONFIG_CHANGE_VIEW_ADDED, view->name, NULL, false);
+	r = changed_keys(&config_view_section, old, view, &keys);
+	return r < 0 || !keys ? r : add(diff, CONFIG_CHANGE_VIEW_CHANGED, view->name, keys, false);
+}
+
+static int diff_views(
+	const struct config *before, const struct config *after, struct config_diff *diff)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < after->view_count; i++)
+		r = diff_view(before, &after->views[i], diff);
+	for (size_t i = 0; r == 0 && i < before->view_count; i++)
+		if (!config_find_view(after, span_str(before->views[i].name)))
+			r = add(diff, CONFIG_CHANGE_VIEW_REMOVED, before->views[i].name, NULL,
+				false);
+	return r;
 }
 
 int config_diff(
@@ -135,6 +162,8 @@ int config_diff(
 		if (!server->disabled && !find_enabled(after, server->name))
 			r = add(&diff, CONFIG_CHANGE_REMOVED, server->name, NULL, false);
 	}
+	if (r == 0)
+		r = diff_views(before, after, &diff);
 	if (r < 0) {
 		config_diff_free(&diff);
 		return r;
@@ -153,7 +182,8 @@ void config_diff_free(struct config_diff *diff)
 
 int config_diff_write(const struct config_diff *diff, struct buf *out)
 {
-	static const char *const signs[] = {"", "+ ", "~ ", "- "};
+	static const char *const signs[] = {
+		"", "+ ", "~ ", "- ", "+ view ", "~ view ", "- view "};
 	int r = 0;
 
 	if (diff->count == 0)

@@ -67,6 +67,10 @@ int config_write_reference(struct buf *out)
 			"Each under its name in `mcpServers`. A name of other characters than "
 			"letters, digits, `-` and single `_` is turned into one of them.",
 			&config_server_section},
+		{"Virtual servers",
+			"Each under its name (letters, digits, `-`, `_`) in `views`: what a client "
+			"sees at `/mcp/NAME`. All of this takes effect at a reload.",
+			&config_view_section},
 	};
 	int r = buf_append_str(out, introduction);
 
@@ -209,6 +213,13 @@ int config_write_schema(struct buf *out)
 		r = schema_rows(out, &config_settings);
 	if (r == 0)
 		r = buf_append_str(out,
+			",\"views\":{\"type\":\"object\",\"additionalProperties\":"
+			"{\"type\":\"object\",\"properties\":{");
+	if (r == 0)
+		r = schema_rows(out, &config_view_section);
+	if (r == 0)
+		r = buf_append_str(out,
+			"},\"additionalProperties\":false}}"
 			",\"mcpServers\":{\"$ref\":\"#/$defs/servers\"},"
 			"\"servers\":{\"$ref\":\"#/$defs/"
 			"servers\"},\"inputs\":{\"type\":\"array\"}},"

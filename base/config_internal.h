@@ -14,6 +14,7 @@
 #define CONFIG_MAX_ENV_FILE (256u * 1024u)
 #define CONFIG_MAX_MESSAGE 1024u /* one mistake or notice; a longer one is cut */
 #define CONFIG_MAX_SERVERS 1000u
+#define CONFIG_MAX_VIEWS 100u
 #define CONFIG_MAX_LISTEN 64u
 
 /* ---- rows (config_rows.c) ---- */
@@ -50,7 +51,8 @@ struct config_section {
 	size_t origin; /* offset of the array of line numbers */
 };
 
-extern const struct config_section config_settings, config_server_section, config_listen_section;
+extern const struct config_section config_settings, config_server_section, config_listen_section,
+	config_view_section;
 /* Row of a whole path; NULL if there is none. */
 const struct config_row *config_row_find(const struct config_section *section, const char *path);
 /* Is path the beginning of a row's path, up to a dot? */
@@ -157,6 +159,10 @@ void config_read_root(struct config_loader *l, const struct yaml_node *root);
 /* A map of servers under its root key. (config_servers.c) */
 void config_read_servers(struct config_loader *l, const struct yaml_node *map);
 void config_read_env_file(struct config_loader *l, struct config_server *server);
+/* The root key views. (config_views.c) */
+void config_read_views(struct config_loader *l, const struct yaml_node *map);
+/* The name a rename gives: NULL if it is one that clients take, else what is wrong with it. */
+const char *config_rename_wrong(const struct config_map *rename, size_t i);
 /* The root key listen. (config_listen.c) */
 void config_read_listen(struct config_loader *l, const struct yaml_node *node);
 /* Fill in kind, host, port, path from url; false if it is none, *ret_why then saying why. */
@@ -164,6 +170,8 @@ bool config_listen_resolve(
 	struct config_loader *l, struct config_listen *listen, const char **ret_why);
 bool config_host_port(
 	struct config_loader *l, const char *text, const char **ret_host, uint16_t *ret_port);
+/* Views, when all servers are known: what they name and is not there. (config_views.c) */
+void config_check_views(struct config_loader *l);
 /* What rows alone cannot check. (config_check.c) */
 void config_check(struct config_loader *l);
 /* One server, after its rows were read; clean: without a mistake. */

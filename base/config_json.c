@@ -132,6 +132,20 @@ static int write_servers(struct writer *w, const char *only)
 	return r < 0 ? r : write_close(w);
 }
 
+static int write_views(struct writer *w)
+{
+	int r = write_open(w, "views");
+
+	for (size_t i = 0; r == 0 && i < w->config->view_count; i++) {
+		r = write_open(w, w->config->views[i].name);
+		if (r == 0)
+			r = write_section(w, &config_view_section, &w->config->views[i]);
+		if (r == 0)
+			r = write_close(w);
+	}
+	return r < 0 ? r : write_close(w);
+}
+
 int config_write_json(
 	const struct config *config, enum config_view view, const char *server, struct buf *out)
 {
@@ -156,6 +170,8 @@ int config_write_json(
 		r = write_section(&w, &config_settings, config);
 	if (r == 0)
 		r = write_servers(&w, server);
+	if (r == 0 && !server && config->view_count > 0)
+		r = write_views(&w);
 	return r < 0 ? r : buf_append_char(out, '}');
 }
 

@@ -114,6 +114,7 @@ static const struct {
 	{"listen", config_read_listen, false, false},
 	{"mcpServers", config_read_servers, false, false},
 	{"servers", config_read_servers, false, false},
+	{"views", config_read_views, false, false},
 	{"inputs", read_nothing, false, false}, /* looked up by ${input:…} */
 	{"$schema", read_nothing, false, false},
 	{"mcp", read_mcp, false, true},

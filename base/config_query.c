@@ -25,6 +25,78 @@ bool config_offers_tool(const struct config_server *server, struct span name)
 	return !list_matches(&server->tools_exclude, name);
 }
 
+static struct span renamed(const struct config_map *rename, struct span name)
+{
+	for (size_t i = 0; i < rename->count; i++)
+		if (span_is(name, rename->items[i].name))
+			return span_str(rename->items[i].value.p);
+	return name;
+}
+
+struct span config_tool_name(const struct config_server *server, struct span name)
+{
+	return renamed(&server->tools_rename, name);
+}
+
+/* --- views ---------------------------------------------------------------------------------- */
+
+struct part {
+	const struct config_list *include, *exclude;
+	const struct config_map *rename;
+};
+
+static struct part part_of(const struct config_virtual *view, enum config_part part)
+{
+	static const struct config_map none;
+
+	if (part == CONFIG_TOOLS)
+		return (struct part){
+			&view->tools_include, &view->tools_exclude, &view->tools_rename};
+	if (part == CONFIG_PROMPTS)
+		return (struct part){
+			&view->prompts_include, &view->prompts_exclude, &view->prompts_rename};
+	return (struct part){&view->resources_include, &view->resources_exclude, &none};
+}
+
+const struct config_virtual *config_find_view(const struct config *config, struct span name)
+{
+	for (size_t i = 0; i < config->view_count; i++)
+		if (span_is(name, config->views[i].name))
+			return &config->views[i];
+	return NULL;
+}
+
+bool config_view_has_server(const struct config_virtual *view, struct span server)
+{
+	return view->servers.count == 0 || list_matches(&view->servers, server);
+}
+
+bool config_view_offers(const struct config_virtual *view, enum config_part part, struct span name)
+{
+	struct part p = part_of(view, part);
+
+	return (p.include->count == 0 || list_matches(p.include, name)) &&
+	       !list_matches(p.exclude, name);
+}
+
+bool config_view_hides(const struct config_virtual *view, enum config_part part)
+{
+	struct part p = part_of(view, part);
+
+	for (size_t i = 0; i < p.exclude->count; i++)
+		if (strcmp(p.exclude->items[i].p, "*") == 0)
+			return true;
+	return false;
+}
+
+struct span config_view_name(
+	const struct config_virtual *view, enum config_part part, struct span name)
+{
+	return renamed(part_of(view, part).rename, name);
+}
+
+/* --- servers -------------------------------------------------------------------------------- */
+
 bool config_tool_idempotent(const struct config_server *server, struct span name)
 {
 	return list_matches(&server->idempotent, name);

@@ -120,8 +120,8 @@ static void read_list(struct config_loader *l, const char *where, const struct y
 	*ret = (struct config_list){items, n};
 }
 
-static void read_map(struct config_loader *l, const char *where, const struct yaml_node *node,
-	struct config_map *ret)
+static void read_map(struct config_loader *l, const char *where, const struct config_row *row,
+	const struct yaml_node *node, struct config_map *ret)
 {
 	struct config_pair *items = loader_alloc(l, (node->count + 1) * sizeof(*items));
 	char label[LABEL_MAX];
@@ -136,6 +136,7 @@ static void read_map(struct config_loader *l, const char *where, const struct ya
 			    config_name_secret(i->key->text), &pair->value))
 			continue;
 		pair->name = loader_strdup(l, i->key->text);
+		pair->value.secret &= !(row->flags & CONFIG_PLAIN);
 		n++;
 	}
 	*ret = (struct config_map){items, n};
@@ -176,6 +177,7 @@ static void read_string(struct config_loader *l, const char *where, const struct
 
 	if (!read_text(l, where, node, false, &text))
 		return;
+	text.secret &= !(row->flags & CONFIG_PLAIN);
 	if (row->type == CONFIG_ROW_PATH)
 		text.p = loader_path(l, text.p);
 	*value = text;
@@ -213,7 +215,7 @@ void config_read_value(struct config_loader *l, const struct config_section *sec
 	else if (row->type == CONFIG_ROW_LIST)
 		read_list(l, where, node, value);
 	else if (row->type == CONFIG_ROW_MAP)
-		read_map(l, where, node, value);
+		read_map(l, where, row, node, value);
 	else if (row->type == CONFIG_ROW_TEXT || row->type == CONFIG_ROW_PATH)
 		read_string(l, where, row, value, node);
 	else

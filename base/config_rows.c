@@ -32,6 +32,10 @@ static const struct config_row listen_rows[] = {
 #define LISTEN(...) ROW(config_listen, __VA_ARGS__)
 #include "config.def"
 };
+static const struct config_row view_rows[] = {
+#define VIEW(...) ROW(config_virtual, __VA_ARGS__)
+#include "config.def"
+};
 
 const struct config_section config_settings = {
 	setting_rows, CONFIG_SETTING_COUNT, offsetof(struct config, origin)};
@@ -39,6 +43,8 @@ const struct config_section config_server_section = {
 	server_rows, CONFIG_SERVER_ROWS, offsetof(struct config_server, origin)};
 const struct config_section config_listen_section = {
 	listen_rows, CONFIG_LISTEN_ROWS, offsetof(struct config_listen, origin)};
+const struct config_section config_view_section = {
+	view_rows, CONFIG_VIEW_ROWS, offsetof(struct config_virtual, origin)};
 
 const char *config_type_name(int type)
 {

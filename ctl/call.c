@@ -392,13 +392,16 @@ static int show_catalogue(const struct invocation *inv)
 	struct client *client;
 	cJSON *json = NULL;
 	char *text = NULL;
-	struct buf out;
-	int status = client_open(inv, &client);
+	struct buf out, room;
+	const char *arguments = view_argument(inv, &room);
+	int status = arguments ? client_open(inv, &client)
+			       : ctl_usage(inv, "'%s' is too long", inv->option[OPT_VIEW]);
 
-	if (status != EXIT_DONE)
-		return status;
-	status = client_ask(client, "tools", "", &text, &json);
-	client_close(client);
+	if (status == EXIT_DONE) {
+		status = client_ask(client, "tools", arguments, &text, &json);
+		client_close(client);
+	}
+	buf_free(&room);
 	if (status == EXIT_DONE && !inv->option[OPT_JSON] &&
 		cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(json, "tools")) == 0) {
 		fputs("no server that is up has tools: gatehouse servers says how they are\n",

@@ -179,6 +179,7 @@ static int print_check_json(const struct config_report *report, const struct con
 	cJSON_AddItemToObject(json, "problems", problems_as_json(report));
 	if (config) {
 		cJSON_AddNumberToObject(json, "servers", (double)config->server_count);
+		cJSON_AddNumberToObject(json, "views", (double)config->view_count);
 		cJSON_AddNumberToObject(json, "listeners", (double)config->listen_count);
 		add_need(json, "processes", budget->processes, budget->max_processes);
 		add_need(json, "descriptors", budget->descriptors, budget->max_descriptors);
@@ -202,9 +203,13 @@ static void print_check(const struct invocation *inv, const struct config_report
 
 	print_report(report);
 	buf_init(&out, OUTPUT_MAX);
-	buf_printf(&out, "%s: %zu %s, %zu %s\n", inv->option[OPT_CONFIG], config->server_count,
+	buf_printf(&out, "%s: %zu %s, %zu %s", inv->option[OPT_CONFIG], config->server_count,
 		config->server_count == 1 ? "server" : "servers", config->listen_count,
 		config->listen_count == 1 ? "listener" : "listeners");
+	if (config->view_count)
+		buf_printf(&out, ", %zu %s", config->view_count,
+			config->view_count == 1 ? "virtual server" : "virtual servers");
+	buf_append_char(&out, '\n');
 	config_budget_write(budget, &out);
 	write_out(&out, stdout);
 	buf_free(&out);

@@ -42,12 +42,23 @@ int render_servers(const cJSON *reply, const struct style *style, struct buf *ou
 	return r;
 }
 
+static bool any_view(const cJSON *sessions)
+{
+	const cJSON *row;
+
+	cJSON_ArrayForEach(row, sessions) if (*json_text(row, "view")) return true;
+	return false;
+}
+
+/* The view stands first, where any session has one. */
 int render_sessions(const cJSON *reply, const struct style *style, struct buf *out)
 {
-	static const struct column columns[] = {{"SESSION", false, false}, {"CLIENT", false, true},
-		{"PRINCIPAL", false, false}, {"ERA", false, false}, {"STATE", false, false},
-		{"VERSION", false, false}, {"AGE", true, false}};
-	struct table *table = table_new(columns, sizeof(columns) / sizeof(*columns));
+	static const struct column columns[] = {{"VIEW", false, false}, {"SESSION", false, false},
+		{"CLIENT", false, true}, {"PRINCIPAL", false, false}, {"ERA", false, false},
+		{"STATE", false, false}, {"VERSION", false, false}, {"AGE", true, false}};
+	bool views = any_view(member(reply, "sessions"));
+	struct table *table =
+		table_new(columns + !views, sizeof(columns) / sizeof(*columns) - !views);
 	const cJSON *row;
 	int r;
 
@@ -56,6 +67,8 @@ int render_sessions(const cJSON *reply, const struct style *style, struct buf *o
 		char age[16];
 
 		render_age((unsigned long long)json_number(row, "age_s") * 1000, age);
+		if (views)
+			table_cell(table, "%s", json_text(row, "view"));
 		table_cell(table, "%s", json_text(row, "session"));
 		table_cell(table, "%s", json_text(row, "client"));
 		table_cell(table, "%s", json_text(row, "principal"));

@@ -155,14 +155,41 @@ int run_sessions(struct invocation *inv)
 	return show_list(inv, "sessions", render_sessions);
 }
 
+const char *view_argument(const struct invocation *inv, struct buf *room)
+{
+	buf_init(room, 4096);
+	if (!inv->option[OPT_VIEW])
+		return "";
+	buf_append_str(room, "\"view\":");
+	json_write_string(room, span_str(inv->option[OPT_VIEW]));
+	return buf_append_char(room, '\0') < 0 ? NULL : room->data;
+}
+
+/* A list that a virtual server may have, too. */
+static int show_viewed(struct invocation *inv, const char *command, render_fn *render)
+{
+	struct buf room;
+	const char *arguments = view_argument(inv, &room);
+	int status;
+
+	if (inv->n_args > 0)
+		status = ctl_usage(inv, "'%s' is too much", inv->args[0]);
+	else if (!arguments)
+		status = ctl_usage(inv, "'%s' is too long", inv->option[OPT_VIEW]);
+	else
+		status = show(inv, command, arguments, render, false);
+	buf_free(&room);
+	return status;
+}
+
 int run_resources(struct invocation *inv)
 {
-	return show_list(inv, "resources", render_resources);
+	return show_viewed(inv, "resources", render_resources);
 }
 
 int run_prompts(struct invocation *inv)
 {
-	return show_list(inv, "prompts", render_prompts);
+	return show_viewed(inv, "prompts", render_prompts);
 }
 
 /* Until the process is gone; it may have calls to finish. */

@@ -63,6 +63,7 @@ void access_log_exchange(
 			KV_SPAN("protocol", outcome->version),
 			KV_SPAN("client", outcome->client),
 			KV_STR("principal", PRINCIPAL),
+			KV_STR("view", exchange->view->name),
 			KV_STR("remote", exchange->answers->remote(exchange)),
 			KV_STR("transport", exchange->answers->transport(exchange)),
 			KV_STR("outcome", outcome->word),

@@ -69,6 +69,7 @@ int channel_init(struct channel *channel, const struct door *door, struct http_c
 	channel->conn = conn;
 	channel->ops = ops;
 	channel->message_max = edge_limits(gateway->config, door->index).body;
+	channel->view = &gateway->all;
 	channel->wrote_ms = clock_ms();
 	channel->tick_ms = channel->wrote_ms + (uint64_t)gateway->config->sse_keepalive;
 	snprintf(channel->remote, sizeof(channel->remote), "%s", http_conn_remote(conn));
@@ -108,6 +109,7 @@ static struct exchange *add_exchange(struct channel *channel, enum exchange_verb
 	if (!exchange)
 		return NULL;
 	exchange->channel = channel;
+	exchange->view = channel->view;
 	exchange->verb = verb;
 	DL_APPEND2(channel->exchanges, exchange, channel_prev, channel_next);
 	channel->n_exchanges++;

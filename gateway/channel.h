@@ -67,6 +67,7 @@ struct channel {
 	const struct channel_ops *ops;
 	struct http_conn *conn; /* NULL once it is closed */
 	enum channel_state state;
+	struct view *view; /* of all, until the transport says which */
 	char session[LIMIT_SESSION_ID + 1];
 	size_t session_len;
 	char remote[NET_TEXT_MAX];

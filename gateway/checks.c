@@ -149,6 +149,7 @@ void facts_read(const struct http1_head *head, struct facts *ret)
 	bool seen = false;
 
 	*ret = (struct facts){0};
+	is_mcp_path(head->path, &ret->view);
 	for (unsigned i = 0; i < head->nheaders; i++) {
 		const struct http1_header *header = &head->headers[i];
 
@@ -164,6 +165,26 @@ void facts_read(const struct http1_head *head, struct facts *ret)
 		}
 	}
 	ret->accept = settle_accept(accept, seen, span_is(head->method, "GET"));
+}
+
+bool is_path_at(struct span root, struct span path, struct span *ret_view)
+{
+	*ret_view = SPAN_NONE;
+	if (!root.len)
+		return false;
+	if (span_equal(path, root))
+		return true;
+	if (path.len <= root.len + 1 || memcmp(path.p, root.p, root.len) != 0 ||
+		path.p[root.len] != '/' ||
+		memchr(path.p + root.len + 1, '/', path.len - root.len - 1))
+		return false;
+	*ret_view = span_of(path.p + root.len + 1, path.len - root.len - 1);
+	return true;
+}
+
+bool is_mcp_path(struct span path, struct span *ret_view)
+{
+	return is_path_at(SPAN_LIT(MCP_PATH), path, ret_view);
 }
 
 bool is_json_type(struct span content_type)
@@ -282,5 +303,9 @@ int admission_check(const struct admission *admission, struct span host, const s
 			"pages of '%.*s' may not call this gateway: add the origin to "
 			"allowed_origins",
 			(int)(facts->origin.len > 100 ? 100 : facts->origin.len), facts->origin.p);
+	if (facts->view.len && !config_find_view(admission->config, facts->view))
+		return err_set(err, ERR_NOT_FOUND,
+			"there is no virtual server '%.*s' here: the configuration has none of this name",
+			(int)(facts->view.len > 100 ? 100 : facts->view.len), facts->view.p);
 	return 0;
 }

@@ -10,6 +10,9 @@
 #include "err.h"
 #include "http1.h"
 
+/* Where MCP is; that of a virtual server is below it, under the server's name. */
+#define MCP_PATH "/mcp"
+
 /* The bits of EXCHANGE.accept (messages.def). */
 #define ACCEPTS_JSON 1u
 #define ACCEPTS_SSE 2u
@@ -26,6 +29,7 @@ struct facts {
 	struct span traceparent;
 	struct span origin;
 	struct span content_type;
+	struct span view; /* of the path: the virtual server's name; empty: of all, or no such path */
 	unsigned accept;     /* ACCEPTS_…; 0: nothing that can be given */
 	unsigned mcp_params; /* number of Mcp-Param-… headers */
 	bool preflight;      /* Access-Control-Request-Method is there */
@@ -56,10 +60,16 @@ void admission_init(struct admission *admission, const struct config *config, st
  *   -ERR_BAD_HOST    (checked on loopback, and where allowed_hosts is set: a page on the web can
  *                    make a browser send its own name there, DNS rebinding)
  *   -ERR_BAD_ORIGIN  a page that is not in allowed_origins; on loopback, pages of this machine are
+ *   -ERR_NOT_FOUND   a view that is not configured
  */
 int admission_check(const struct admission *admission, struct span host, const struct facts *facts,
 	struct err *err);
 
+/* Is path root itself, or that of a view below it? ret_view: as in struct facts. An empty root is no
+ * path. */
+bool is_path_at(struct span root, struct span path, struct span *ret_view);
+/* The same for MCP_PATH. */
+bool is_mcp_path(struct span path, struct span *ret_view);
 /* Is it the name of a Mcp-Param-… header? */
 bool is_mcp_param(struct span name);
 /* Is a Content-Type that of JSON, with or without parameters? */

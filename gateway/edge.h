@@ -5,8 +5,6 @@
 #include "exchange.h"
 #include "gateway.h"
 
-#define MCP_PATH "/mcp"
-
 /* arg of the server is its struct door. */
 extern const struct http_server_ops edge_ops;
 

@@ -51,6 +51,7 @@ struct exchange *exchange_new(
 		return NULL;
 	exchange->gateway = gateway;
 	exchange->conn = conn;
+	exchange->view = &gateway->all;
 	exchange->answers = answers;
 	exchange->between_events = true;
 	exchange->began_us = clock_us();

@@ -32,6 +32,7 @@ struct exchange {
 	const struct answer_ops *answers;
 	struct http_conn *conn; /* that waits for the answer; NULL: it goes to the channel */
 	struct route *route; /* NULL: it is with no worker any more */
+	struct view *view;   /* the virtual server it is for */
 	uint32_t stream;     /* on the worker's link; 0: not there */
 	/* on a channel, see channel.h */
 	struct channel *channel;

@@ -7,6 +7,7 @@
  *   edge.h        a request, and which way it goes
  *   checks.h      Host, Origin, Accept, …
  *   route.h       session → its worker, by the session manager
+ *   views.h       virtual servers
  *   exchange.h    one message on its way and its answer
  *   transport.h   the ways in which clients come:
  *   streamable.c    Streamable HTTP, requests; stream.c: answers
@@ -29,9 +30,8 @@
 #include "http_listener.h"
 #include "http_server.h"
 #include "process.h"
+#include "views.h"
 
-/* Workers of one principal that a gateway spreads sessionless requests over, at most. */
-#define POOL_MAX 64u
 /* Every client, until there is authentication. */
 #define PRINCIPAL "anonymous"
 #define EXCHANGE_BUCKETS 4096u
@@ -81,8 +81,8 @@ struct gateway {
 	struct route *over;    /* their sessions end */
 	struct route *idle;    /* ready and unused, the longest first */
 	unsigned n_ready;
-	struct route *pool[POOL_MAX];
-	unsigned pool_size, pool_next;
+	struct view all, *views;
+	unsigned pool_size; /* of each view */
 	struct event *tick;  /* while routes are pending */
 	struct event *probe; /* of workers that have overdue requests */
 	struct {

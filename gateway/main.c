@@ -353,6 +353,7 @@ static void cleanup(struct process *process)
 	channels_free(gateway);
 	routes_free(gateway);
 	neighbours_free(gateway);
+	views_free(gateway);
 	exchanges_free(gateway);
 	link_free(gateway->sessions);
 	link_free(gateway->admin);

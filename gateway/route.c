@@ -28,13 +28,14 @@ static void tick_soon(struct gateway *gateway)
 		event_add(gateway->tick, &tv);
 }
 
-static struct route *route_new(struct gateway *gateway, enum mcp_era era)
+static struct route *route_new(struct gateway *gateway, struct view *view, enum mcp_era era)
 {
 	struct route *route = calloc(1, sizeof(*route));
 
 	if (!route)
 		return NULL;
 	route->gateway = gateway;
+	route->view = view;
 	route->era = era;
 	route->state = ROUTE_ASKING;
 	DL_APPEND(gateway->pending, route);
@@ -89,11 +90,11 @@ static void set_idle(struct route *route, bool idle)
 
 static void leave_pool(struct route *route)
 {
-	struct gateway *gateway = route->gateway;
+	struct view *view = route->view;
 
-	for (unsigned i = 0; i < gateway->pool_size; i++)
-		if (gateway->pool[i] == route)
-			gateway->pool[i] = NULL;
+	for (unsigned i = 0; i < route->gateway->pool_size; i++)
+		if (view->pool[i] == route)
+			view->pool[i] = NULL;
 }
 
 /* Nobody waits on it, and nothing will come back for it. */
@@ -217,13 +218,14 @@ void route_to_session(struct exchange *exchange)
 		return;
 	}
 	route = find(gateway, session);
-	/* names of shared workers are nobody's sessions */
-	if (route && route->era == MCP_MODERN) {
+	/* names of shared workers are nobody's sessions; in another view than its own, a session is
+	 * none */
+	if (route && (route->era == MCP_MODERN || route->view != exchange->view)) {
 		unknown_session(exchange);
 		return;
 	}
 	if (!route) {
-		route = route_new(gateway, MCP_LEGACY);
+		route = route_new(gateway, exchange->view, MCP_LEGACY);
 		if (!route) {
 			no_memory(exchange);
 			return;
@@ -238,7 +240,7 @@ void route_to_session(struct exchange *exchange)
 
 void route_to_new_session(struct exchange *exchange)
 {
-	struct route *route = route_new(exchange->gateway, MCP_LEGACY);
+	struct route *route = route_new(exchange->gateway, exchange->view, MCP_LEGACY);
 
 	if (!route) {
 		no_memory(exchange);
@@ -249,16 +251,17 @@ void route_to_new_session(struct exchange *exchange)
 }
 
 /* In turns. While the worker whose turn it is has yet to be found, one that is there does it. */
-static struct route *pick_shared(struct gateway *gateway, struct route **ret_missing)
+static struct route *pick_shared(
+	struct gateway *gateway, struct view *view, struct route **ret_missing)
 {
-	unsigned first = gateway->pool_next;
-	struct route *route = gateway->pool[first];
+	unsigned first = view->pool_next;
+	struct route *route = view->pool[first];
 
-	gateway->pool_next = (first + 1) % gateway->pool_size;
+	view->pool_next = (first + 1) % gateway->pool_size;
 	if (!route)
-		*ret_missing = route = gateway->pool[first] = route_new(gateway, MCP_MODERN);
+		*ret_missing = route = view->pool[first] = route_new(gateway, view, MCP_MODERN);
 	for (unsigned i = 1; route && route->state != ROUTE_READY && i < gateway->pool_size; i++) {
-		struct route *other = gateway->pool[(first + i) % gateway->pool_size];
+		struct route *other = view->pool[(first + i) % gateway->pool_size];
 
 		if (other && other->state == ROUTE_READY)
 			return other;
@@ -268,7 +271,8 @@ static struct route *pick_shared(struct gateway *gateway, struct route **ret_mis
 
 void route_to_shared(struct exchange *exchange)
 {
-	struct route *missing = NULL, *route = pick_shared(exchange->gateway, &missing);
+	struct route *missing = NULL,
+		     *route = pick_shared(exchange->gateway, exchange->view, &missing);
 
 	exchange->shared = true;
 	if (!route) {
@@ -285,10 +289,13 @@ void route_to_shared(struct exchange *exchange)
 static void ask(struct route *route)
 {
 	struct gateway *gateway = route->gateway;
-	const struct msg_session_open open = {.principal = SPAN_LIT(PRINCIPAL), .era = route->era};
+	const struct msg_session_open open = {.principal = SPAN_LIT(PRINCIPAL),
+		.era = route->era,
+		.view = span_str(route->view->name)};
 	const struct msg_session_find search = {
 		.session = span_of(route->session, route->session_len),
-		.principal = SPAN_LIT(PRINCIPAL)};
+		.principal = SPAN_LIT(PRINCIPAL),
+		.view = span_str(route->view->name)};
 	uint32_t stream;
 	int r;
 
@@ -337,8 +344,8 @@ static void merge(struct route *route, struct route *known)
 
 	route->waiting = NULL;
 	for (unsigned i = 0; i < gateway->pool_size; i++)
-		if (gateway->pool[i] == route)
-			gateway->pool[i] = known;
+		if (route->view->pool[i] == route)
+			route->view->pool[i] = known;
 	route_free(route);
 	DL_FOREACH_SAFE(waiting, exchange, next)
 	enter(known, exchange);

@@ -31,6 +31,7 @@ enum route_state {
 struct route {
 	struct route *prev, *next; /* pending or idle */
 	struct gateway *gateway;
+	struct view *view; /* the virtual server that its session sees */
 	enum route_state state;
 	enum mcp_era era;                   /* modern: a shared worker */
 	char session[LIMIT_SESSION_ID + 1]; /* "": a new one is asked for */

@@ -302,11 +302,17 @@ static void open_stream(struct door *door, struct http_conn *conn, const struct 
 	const struct facts *facts)
 {
 	struct sse_stream *stream = stream_new(door, conn);
+	struct view *view;
+	struct span name;
 	struct err err = {0};
 
+	is_path_at(span_str(door->gateway->config->sse_path.p), head->path, &name);
+	view = view_get(door->gateway, name);
+	if (stream && view)
+		stream->channel.view = view;
 	if (stream && door->gateway->trust.count)
 		access_log_remote(door->gateway, conn, head, stream->channel.remote);
-	if (stream && write_endpoint(stream, conn, head) == 0 &&
+	if (stream && view && write_endpoint(stream, conn, head) == 0 &&
 		begin(stream, conn, facts->origin) == 0)
 		return;
 	if (stream) {
@@ -364,9 +370,9 @@ static void post(struct door *door, struct http_conn *conn, const struct http_re
 
 static bool takes(const struct gateway *gateway, const struct http1_head *head)
 {
-	const char *path = gateway->config->sse_path.p;
+	struct span view;
 
-	return path[0] && span_is(head->path, path);
+	return is_path_at(span_str(gateway->config->sse_path.p), head->path, &view);
 }
 
 static int check_post(const struct http1_head *head, const struct facts *facts, struct err *err)
@@ -392,8 +398,11 @@ static int check_get(const struct door *door, const struct facts *facts, struct 
 static int check(const struct door *door, const struct http1_head *head,
 	const struct facts *facts, struct err *err)
 {
-	int r = admission_check(&door->admission, head->host, facts, err);
+	struct facts own = *facts;
+	int r;
 
+	is_path_at(span_str(door->gateway->config->sse_path.p), head->path, &own.view);
+	r = admission_check(&door->admission, head->host, &own, err);
 	if (r < 0)
 		return r;
 	if (span_is(head->method, "POST"))

@@ -11,8 +11,10 @@
 
 static bool takes(const struct gateway *gateway, const struct http1_head *head)
 {
+	struct span view;
+
 	(void)gateway;
-	return span_is(head->path, MCP_PATH);
+	return is_mcp_path(head->path, &view);
 }
 
 static enum exchange_verb verb_of(struct span method)
@@ -99,7 +101,11 @@ static void on_request(struct door *door, struct http_conn *conn,
 	struct err err = {0};
 	struct span id;
 
-	if (!exchange) {
+	if (exchange)
+		exchange->view = view_get(door->gateway, facts->view);
+	if (!exchange || !exchange->view) {
+		if (exchange)
+			exchange_free(exchange);
 		err_set(&err, ERR_NO_MEMORY, "the gateway is out of memory");
 		edge_refuse(door, conn, request->head, &err, SPAN_NONE, NULL);
 		return;

@@ -34,8 +34,10 @@ struct websocket {
 
 static bool takes(const struct gateway *gateway, const struct http1_head *head)
 {
+	struct span view;
+
 	(void)gateway;
-	return span_is(head->path, MCP_PATH) && span_is(head->method, "GET") && head->upgrade &&
+	return is_mcp_path(head->path, &view) && span_is(head->method, "GET") && head->upgrade &&
 	       http1_header_has_token(head, "Upgrade", "websocket");
 }
 
@@ -297,13 +299,15 @@ static void on_request(struct door *door, struct http_conn *conn,
 	const struct http_request *request, const struct facts *facts)
 {
 	struct websocket *websocket = websocket_new(door, conn);
+	struct view *view = view_get(door->gateway, facts->view);
 	struct err err = {0};
 
-	(void)facts;
 	if (websocket && door->gateway->trust.count)
 		access_log_remote(
 			door->gateway, conn, request->head, websocket->channel.remote);
-	if (websocket && switch_protocol(conn, request->head) == 0)
+	if (websocket && view)
+		websocket->channel.view = view;
+	if (websocket && view && switch_protocol(conn, request->head) == 0)
 		return;
 	if (websocket) {
 		http_conn_set_data(conn, NULL);

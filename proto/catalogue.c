@@ -6,7 +6,8 @@
 
 struct catalogue {
 	struct memfile file; /* MEMFILE_NONE when the bytes are the caller's */
-	const char *bytes;
+	struct span whole;   /* all of the file, with the views */
+	const char *bytes;   /* of the one that is read */
 	const struct file_header *header;
 	const struct file_server *servers;
 	const struct file_item *items;
@@ -137,7 +138,8 @@ static bool header_right(const struct file_header *header)
 	       table_inside(header, header->index_at, header->items_len, sizeof(uint32_t), 4) &&
 	       flags_are_bool(header->cache_private, CATALOGUE_KIND_MAX) && kinds_right(header) &&
 	       ref_inside(header, header->capabilities, CATALOGUE_ERA_MAX) &&
-	       ref_inside(header, &header->instructions, 1);
+	       ref_inside(header, &header->instructions, 1) &&
+	       ref_inside(header, &header->view, 1);
 }
 
 static bool server_right(const struct catalogue *catalogue, const struct file_server *server)
@@ -202,20 +204,17 @@ static bool tables_right(const struct catalogue *catalogue)
 	return true;
 }
 
+/* One catalogue, the first in bytes. */
 static int examine(struct catalogue *catalogue, struct span bytes, struct err *err)
 {
 	const struct file_header *header = (const void *)bytes.p;
 
-	if (bytes.len > CATALOGUE_BYTES_MAX)
-		return err_set(err, ERR_TOO_LARGE, "a catalogue of %zu bytes", bytes.len);
-	if ((uintptr_t)bytes.p % 8 != 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "a catalogue that is not aligned");
 	if (bytes.len < sizeof(*header) || header->magic != CATALOGUE_MAGIC)
 		return err_set(err, ERR_PROTOCOL, "not a catalogue");
 	if (header->version != CATALOGUE_VERSION)
 		return err_set(err, ERR_PROTOCOL, "a catalogue of format %u, known is %u",
 			header->version, CATALOGUE_VERSION);
-	if (header->size != bytes.len || !header_right(header))
+	if (header->size > bytes.len || !header_right(header))
 		return err_set(err, ERR_PROTOCOL, "a catalogue with a damaged header");
 	catalogue->bytes = bytes.p;
 	catalogue->header = header;
@@ -225,6 +224,80 @@ static int examine(struct catalogue *catalogue, struct span bytes, struct err *e
 	if (!tables_right(catalogue))
 		return err_set(err, ERR_PROTOCOL, "a catalogue with damaged tables");
 	return 0;
+}
+
+/* The next catalogue in a file, cut off its beginning. Empty: there is none, or only a piece of one. */
+static struct span next_part(struct span *rest)
+{
+	const struct file_header *header = (const void *)rest->p;
+	struct span part = SPAN_NONE;
+	size_t step;
+
+	if (rest->len < sizeof(*header) || header->magic != CATALOGUE_MAGIC ||
+		header->size < sizeof(*header) || header->size > rest->len)
+		return part;
+	part = span_of(rest->p, header->size);
+	step = CATALOGUE_ALIGN(header->size) < rest->len ? CATALOGUE_ALIGN(header->size)
+							 : rest->len;
+	*rest = span_of(rest->p + step, rest->len - step);
+	return part;
+}
+
+/* Nothing but catalogues, one behind the other. */
+static bool is_complete(struct span whole)
+{
+	while (whole.len && next_part(&whole).len)
+		;
+	return whole.len == 0;
+}
+
+static struct span part_view(struct span part)
+{
+	const struct file_header *header = (const void *)part.p;
+	struct text_ref view = header->view;
+
+	if (view.len == 0 || !ref_inside(header, &view, 1))
+		return SPAN_NONE;
+	return span_of(part.p + view.at, view.len);
+}
+
+struct span catalogue_view_bytes(const struct catalogue *whole, struct span view)
+{
+	struct span rest = whole->whole, part;
+
+	while ((part = next_part(&rest)).len)
+		if (view.len && span_equal(part_view(part), view))
+			return part;
+	return SPAN_NONE;
+}
+
+int catalogue_select(struct catalogue *catalogue, struct span view, struct err *err)
+{
+	struct span part = catalogue_view_bytes(catalogue, view);
+	struct catalogue selected = *catalogue;
+	int r;
+
+	if (!part.len)
+		return err_set(err, ERR_NOT_FOUND, "the catalogue has no view of that name");
+	r = examine(&selected, part, err);
+	if (r == 0)
+		*catalogue = selected;
+	return r;
+}
+
+static int open_whole(struct catalogue *catalogue, struct span bytes, struct err *err)
+{
+	int r;
+
+	if (bytes.len > CATALOGUE_BYTES_MAX)
+		return err_set(err, ERR_TOO_LARGE, "a catalogue of %zu bytes", bytes.len);
+	if ((uintptr_t)bytes.p % 8 != 0)
+		return err_set(err, ERR_INVALID_ARGUMENT, "a catalogue that is not aligned");
+	r = examine(catalogue, bytes, err);
+	if (r == 0 && !is_complete(bytes))
+		r = err_set(err, ERR_PROTOCOL, "a catalogue with a damaged header");
+	catalogue->whole = bytes;
+	return r;
 }
 
 /* Takes the mapping over, also on failure. */
@@ -239,7 +312,7 @@ static int catalogue_make(
 		return err_set(err, ERR_NO_MEMORY, "catalogue");
 	}
 	catalogue->file = file;
-	r = examine(catalogue, bytes, err);
+	r = open_whole(catalogue, bytes, err);
 	if (r < 0) {
 		catalogue_free(catalogue);
 		return r;
@@ -280,11 +353,18 @@ uint64_t catalogue_generation(const struct catalogue *catalogue)
 
 uint64_t catalogue_digest(const struct catalogue *catalogue)
 {
-	struct file_header header = *catalogue->header;
+	struct span rest = catalogue->whole, part;
+	uint64_t digest = 0;
 
-	header.generation = 0;
-	return hash64(catalogue->bytes + sizeof(header), header.size - sizeof(header),
-		hash64(&header, sizeof(header), 0));
+	while ((part = next_part(&rest)).len) {
+		struct file_header header;
+
+		memcpy(&header, part.p, sizeof(header));
+		header.generation = 0;
+		digest = hash64(&header, sizeof(header), digest);
+		digest = hash64(part.p + sizeof(header), part.len - sizeof(header), digest);
+	}
+	return digest;
 }
 
 struct span catalogue_capabilities(const struct catalogue *catalogue, enum catalogue_era era)

@@ -4,7 +4,10 @@
  * costs a binary search; opening costs one pass over the fixed-width records, after which no offset
  * can lead outside the file.
  *
- * Everything handed out is a view of the file and lives until catalogue_free. Layout:
+ * Virtual servers (views) have catalogues of their own in the same file: what is in them, under the
+ * names it has there. Who serves one looks nowhere else.
+ *
+ * Everything handed out lies in the file and lives until catalogue_free. Layout:
  * catalogue_format.h.
  */
 #ifndef GATEHOUSE_CATALOGUE_H
@@ -122,11 +125,15 @@ struct catalogue;
 int catalogue_open(int fd, struct catalogue **ret_catalogue, struct err *err);
 /* The same over bytes that stay the caller's, aligned to 8, and outlive the catalogue. */
 int catalogue_parse(struct span bytes, struct catalogue **ret_catalogue, struct err *err);
+/* The catalogue of a view, in the file of the whole: for catalogue_parse. Empty: there is none. */
+struct span catalogue_view_bytes(const struct catalogue *whole, struct span view);
+/* Be that of a view from now on. -ERR_NOT_FOUND: it is not there, and all stays as it was. */
+int catalogue_select(struct catalogue *catalogue, struct span view, struct err *err);
 /* NULL is accepted. */
 void catalogue_free(struct catalogue *catalogue);
 
 uint64_t catalogue_generation(const struct catalogue *catalogue);
-/* hash64 of everything but the generation: equal when nothing has changed. */
+/* hash64 of everything in the file but generations: equal when nothing has changed. */
 uint64_t catalogue_digest(const struct catalogue *catalogue);
 /* Union of what the servers can and Gatehouse routes, a JSON object, for a client of that era. */
 struct span catalogue_capabilities(const struct catalogue *catalogue, enum catalogue_era era);
@@ -187,6 +194,7 @@ bool catalogue_make_name(struct span server, struct span name, unsigned attempt,
 
 /* What catalogue_write puts into a file. Spans are borrowed, from anywhere. */
 struct catalogue_content {
+	struct span view; /* empty: that of all, and the first in the file */
 	uint64_t generation;
 	struct span capabilities[CATALOGUE_ERA_MAX];
 	struct span instructions;
@@ -197,8 +205,8 @@ struct catalogue_content {
 	const struct catalogue_item *items; /* sorted by kind, then server */
 	uint32_t items_len;
 };
-/* Append the file's bytes to out (empty). -ERR_INVALID_ARGUMENT: not sorted; -ERR_TOO_LARGE,
- * -ERR_NO_MEMORY. */
+/* Append it to out: first that of all, then those of views. On failure out is as it was.
+ * -ERR_INVALID_ARGUMENT: not sorted; -ERR_TOO_LARGE, -ERR_NO_MEMORY. */
 int catalogue_write(const struct catalogue_content *content, struct buf *out, struct err *err);
 
 #endif

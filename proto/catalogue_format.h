@@ -1,6 +1,7 @@
 /*
  * The bytes of a catalogue file: header, servers, items, one index per kind, then text. Integers
- * little-endian, tables aligned to 8. Private to catalogue*.c. A change here is a new
+ * little-endian, tables aligned to 8. Behind it, each from the next multiple of 8 on, the catalogues
+ * of the views, which are of the same form. Private to catalogue*.c. A change here is a new
  * CATALOGUE_VERSION: during an upgrade old readers meet new writers and refuse.
  */
 #ifndef GATEHOUSE_CATALOGUE_FORMAT_H
@@ -14,10 +15,9 @@
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "catalogue records are little-endian");
 
 #define CATALOGUE_MAGIC 0x31746163656c7467ull /* "gtlecat1" */
-#define CATALOGUE_VERSION 1u
+#define CATALOGUE_VERSION 2u
 
-/* Bytes of the text part; len 0 is nothing, wherever it points. Offsets count from the start of the
- * file. */
+/* Bytes of the text part; len 0 is nothing, wherever it points. Offsets count from the header. */
 struct text_ref {
 	uint32_t at;
 	uint32_t len;
@@ -31,7 +31,7 @@ struct kind_range {
 struct file_header {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t size; /* of the file */
+	uint32_t size; /* of the catalogue, without the views behind it */
 	uint64_t generation;
 	uint32_t servers_at, servers_len;
 	uint32_t items_at, items_len;
@@ -44,6 +44,7 @@ struct file_header {
 	uint8_t unused[4];
 	struct text_ref capabilities[CATALOGUE_ERA_MAX];
 	struct text_ref instructions;
+	struct text_ref view; /* whose it is; empty: that of all */
 };
 
 struct file_server {
@@ -62,6 +63,8 @@ struct file_item {
 	uint32_t flags;
 	struct text_ref name, original, json, name_token, schema, output_schema;
 };
+
+#define CATALOGUE_ALIGN(size) (((size_t)(size) + 7u) & ~(size_t)7u)
 
 static_assert(sizeof(struct file_header) % 8 == 0, "tables follow aligned");
 static_assert(sizeof(struct file_server) % 8 == 0, "tables follow aligned");

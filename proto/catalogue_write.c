@@ -84,6 +84,7 @@ static void put_header(struct layout *layout, const struct catalogue_content *co
 	for (int era = 0; era < CATALOGUE_ERA_MAX; era++)
 		header->capabilities[era] = put_text(layout, content->capabilities[era]);
 	header->instructions = put_text(layout, content->instructions);
+	header->view = put_text(layout, content->view);
 }
 
 static void put_server(
@@ -180,12 +181,15 @@ static void put_index(struct layout *layout, const struct catalogue_content *con
 
 static int layout_append(struct layout *layout, struct buf *out)
 {
+	static const char gap[8];
+	size_t before = CATALOGUE_ALIGN(out->len) - out->len;
 	int r;
 
 	layout->header.size = layout->header.text_at + (uint32_t)layout->text.len;
-	r = buf_reserve(out, layout->header.size);
+	r = buf_reserve(out, before + layout->header.size);
 	if (r < 0)
 		return r;
+	buf_append(out, gap, before);
 	buf_append(out, &layout->header, sizeof(layout->header));
 	buf_append(out, layout->servers, layout->header.servers_len * sizeof(*layout->servers));
 	buf_append(out, layout->items, layout->header.items_len * sizeof(*layout->items));

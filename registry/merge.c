@@ -42,7 +42,10 @@ void merge_note(struct merge *merge, enum merge_note_kind note, enum catalogue_k
 		return;
 	}
 	row = &result->notes[result->notes_len++];
-	*row = (struct merge_note){.note = note, .kind = kind, .server = server, .other = other};
+	*row = (struct merge_note){.note = note,
+		.kind = kind,
+		.server = merge->numbers ? merge->numbers[server] : server,
+		.other = merge->numbers ? merge->numbers[other] : other};
 	row->name = name.len ? arena_copy(&result->arena, name) : SPAN_NONE;
 	row->detail = arena_strdup(&result->arena, span_str(detail));
 	if (!row->detail)
@@ -128,25 +131,39 @@ static void facts_take(struct merge *merge)
 	}
 }
 
-static int file_make(struct merge *merge)
+int merge_write(struct merge *merge, struct buf *out)
 {
 	struct catalogue_content content = {
+		.view = merge->view ? span_str(merge->view->name) : SPAN_NONE,
 		.generation = merge->config.generation,
 		.servers = merge->facts,
 		.servers_len = merge->servers_len,
 		.items = merge->items,
 		.items_len = merge->items_len,
 	};
-	struct buf out;
-	int r = merge_instructions(merge, &content.instructions);
+	int r = 0;
 
+	if (merge->view && merge->view->instructions.p[0])
+		content.instructions = span_str(merge->view->instructions.p);
+	else
+		r = merge_instructions(merge, &content.instructions);
 	for (unsigned era = 0; era < CATALOGUE_ERA_MAX && r == 0; era++)
 		r = merge_capabilities(merge, (enum catalogue_era)era, &content.capabilities[era]);
 	if (r < 0)
 		return r;
 	merge_ttl(merge, &content);
+	return catalogue_write(&content, out, merge->err);
+}
+
+static int file_make(struct merge *merge)
+{
+	struct buf out;
+	int r;
+
 	buf_init(&out, CATALOGUE_BYTES_MAX);
-	r = catalogue_write(&content, &out, merge->err);
+	r = merge_write(merge, &out);
+	if (r == 0)
+		r = merge_views(merge, &out);
 	if (r == 0)
 		r = memfile_new(
 			"gatehouse-catalogue", buf_span(&out), &merge->result->fd, merge->err);

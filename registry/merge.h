@@ -8,6 +8,7 @@
 #include "arena.h"
 #include "bounds.h"
 #include "catalogue.h"
+#include "config.h"
 
 #define MERGE_NOTES_MAX 1024u /* notes kept; the rest is counted */
 #define MERGE_INSTRUCTIONS_MAX 65536u /* bytes of the merged instructions */
@@ -50,6 +51,8 @@ struct merge_limits {
 struct merge_config {
 	enum merge_naming naming;
 	bool tasks; /* tasks are routed, so their capability may be shown */
+	const struct config_virtual *views; /* each gets a catalogue of its own behind that of all */
+	size_t views_len;
 	struct merge_limits limits;
 	uint64_t generation;
 };
@@ -63,6 +66,8 @@ struct merge_server {
 	/* globs (* and ?) on the server's own tool names, NULL-terminated, or NULL; exclude wins */
 	const char *const *include;
 	const char *const *exclude;
+	/* tools.rename, for its names here and in tools.include; NULL: none */
+	const struct config_map *rename;
 };
 
 struct merge_result {

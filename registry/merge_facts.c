@@ -9,6 +9,21 @@
 
 #define CAPABILITIES_MAX 4096u
 
+/* Does the view leave out what this group of capabilities is about? */
+static bool is_hidden(const struct merge *merge, const char *group)
+{
+	static const struct {
+		const char *group;
+		enum config_part part;
+	} parts[] = {{"tools", CONFIG_TOOLS}, {"tasks", CONFIG_TOOLS}, {"extensions", CONFIG_TOOLS},
+		{"prompts", CONFIG_PROMPTS}, {"resources", CONFIG_RESOURCES}};
+
+	for (size_t i = 0; merge->view && i < sizeof(parts) / sizeof(*parts); i++)
+		if (strcmp(parts[i].group, group) == 0)
+			return config_view_hides(merge->view, parts[i].part);
+	return false;
+}
+
 enum capability_when { ALWAYS, WITH_TASKS };
 
 /*
@@ -74,7 +89,7 @@ int merge_capabilities(struct merge *merge, enum catalogue_era era, struct span 
 
 		if (era < row->first || era > row->last ||
 			(row->when == WITH_TASKS && !merge->config.tasks) ||
-			!any_has(merge, row))
+			is_hidden(merge, row->group) || !any_has(merge, row))
 			continue;
 		if (!open || strcmp(open, row->group) != 0) {
 			buf_printf(&out, "%s\"%s\":{", open ? "}," : "", row->group);

@@ -8,6 +8,8 @@ struct merge {
 	struct merge_config config;
 	const struct merge_server *servers;
 	uint32_t servers_len;
+	const struct config_virtual *view; /* whose catalogue is made; NULL: that of all */
+	const uint32_t *numbers;	   /* of the view's servers, among all; NULL: the same */
 	struct catalogue_server *facts; /* what goes into the file */
 	struct catalogue_item *items;
 	uint32_t items_len, items_cap;
@@ -26,6 +28,12 @@ void merge_note(struct merge *merge, enum merge_note_kind note, enum catalogue_k
 
 /* merge_items.c: all lists of all servers → merge->items. */
 int merge_items(struct merge *merge);
+/* Put item->name into the item's bytes (in the arena); spans behind it move. */
+int merge_item_rename(struct merge *merge, struct catalogue_item *item);
+/* merge.c: the catalogue of merge, at the end of out. */
+int merge_write(struct merge *merge, struct buf *out);
+/* merge_views.c: those of the views, from the items of all. */
+int merge_views(struct merge *merge, struct buf *out);
 
 /*
  * merge_names.c: where an item of that name is. Walks the items of this kind and name: start with

@@ -139,7 +139,7 @@ static bool name_is_free(struct list *list, const struct catalogue_item *item, s
 
 	while (merge_names_next(list->merge, item->kind, item->name, &slot, &other)) {
 		if (list->merge->items[other].server == list->number) {
-			note(list, MERGE_DUPLICATE, own, "the server lists it twice");
+			note(list, MERGE_DUPLICATE, own, "the server lists this name twice, or the configuration gives it twice");
 			return false;
 		}
 		if (first == UINT32_MAX || list->merge->items[other].server < first)
@@ -199,10 +199,8 @@ static int name_prefixed(struct list *list, struct catalogue_item *item, struct 
 	return -ERR_EXISTS;
 }
 
-/* Put the exposed name into the item's bytes; spans behind it move. */
-static int item_rename(struct list *list, struct catalogue_item *item)
+int merge_item_rename(struct merge *merge, struct catalogue_item *item)
 {
-	struct merge *merge = list->merge;
 	struct span before = item->json, token = item->name_token;
 	size_t at = (size_t)(token.p - before.p), name_len = item->name.len + 2;
 	struct span *parts[] = {&item->schema, &item->output_schema};
@@ -253,13 +251,40 @@ static int item_add(struct list *list, const struct catalogue_item *item)
 	return merge_names_add(merge, merge->items_len - 1);
 }
 
+/* What the configuration calls it, before any prefix. */
+static struct span given_name(const struct list *list, struct span own)
+{
+	const struct config_map *rename = list->server->rename;
+
+	for (size_t i = 0; list->kind == CATALOGUE_TOOL && rename && i < rename->count; i++)
+		if (span_is(own, rename->items[i].name))
+			return span_str(rename->items[i].value.p);
+	return own;
+}
+
+/* naming none, and whatever has no name of ours. */
+static int item_take_plain(
+	struct list *list, struct catalogue_item *item, struct span own, struct span given)
+{
+	int r = 0;
+
+	item->name = given;
+	if (!name_is_free(list, item, own))
+		return 0;
+	if (!span_equal(given, own)) {
+		item->flags |= CATALOGUE_RENAMED;
+		r = merge_item_rename(list->merge, item);
+	}
+	return r < 0 ? r : item_add(list, item);
+}
+
 /* Take one item, or note why not. Negative only for what ends the whole merge. */
 static int item_take(struct list *list, struct span json)
 {
 	struct merge *merge = list->merge;
 	struct catalogue_item item = {0};
 	const char *wrong = item_examine(list, json, &item);
-	struct span own;
+	struct span own, given;
 	int r;
 
 	if (wrong) {
@@ -283,14 +308,13 @@ static int item_take(struct list *list, struct span json)
 		note(list, MERGE_TOO_LARGE, own, "the limit of bytes of all items is reached");
 		return 0;
 	}
-	if (!is_named(list->kind) || merge->config.naming == MERGE_NONE) {
-		item.name = own;
-		return name_is_free(list, &item, own) ? item_add(list, &item) : 0;
-	}
-	r = name_prefixed(list, &item, own);
+	given = given_name(list, own);
+	if (!is_named(list->kind) || merge->config.naming == MERGE_NONE)
+		return item_take_plain(list, &item, own, given);
+	r = name_prefixed(list, &item, given);
 	if (r < 0)
 		return r == -ERR_EXISTS ? 0 : r;
-	r = item_rename(list, &item);
+	r = merge_item_rename(merge, &item);
 	return r < 0 ? r : item_add(list, &item);
 }
 

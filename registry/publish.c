@@ -108,6 +108,8 @@ static int merge(
 		.naming =
 			registry->config->naming == CONFIG_NAMING_NONE ? MERGE_NONE : MERGE_PREFIX,
 		.tasks = true,
+		.views = registry->config->views,
+		.views_len = registry->config->view_count,
 		.generation = generation,
 	};
 	struct merge_server *servers = calloc(n + 1, sizeof(*servers));
@@ -119,6 +121,7 @@ static int merge(
 		servers[i].facts = facts_of(&registry->servers[i]);
 		servers[i].include = globs(&registry->servers[i].config->tools_include);
 		servers[i].exclude = globs(&registry->servers[i].config->tools_exclude);
+		servers[i].rename = &registry->servers[i].config->tools_rename;
 		if (servers[i].include && !servers[i].include[0]) {
 			free((void *)(uintptr_t)servers[i].include);
 			servers[i].include = NULL;

@@ -95,8 +95,8 @@ static void write_item(const struct catalogue_item *item, struct span server, st
 	buf_append_char(out, '}');
 }
 
-static void write_items(
-	struct registry *registry, enum catalogue_kind kind, const char *name, struct buf *out)
+static void write_items(const struct catalogue *catalogue, enum catalogue_kind kind,
+	const char *name, struct buf *out)
 {
 	struct catalogue_item item;
 	struct catalogue_server server;
@@ -104,12 +104,12 @@ static void write_items(
 
 	buf_printf(out, "{\"%s\":[", name);
 	for (uint32_t n = 0;
-		(more = catalogue_get(registry->catalogue, kind, CATALOGUE_ALL_SERVERS, n, &item));
+		(more = catalogue_get(catalogue, kind, CATALOGUE_ALL_SERVERS, n, &item));
 		n++) {
 		/* a name may be as long as its JSON, and escaped anew */
 		if (!has_room(out, item.json.len + item.original.len + 6 * item.name.len))
 			break;
-		catalogue_get_server(registry->catalogue, item.server, &server);
+		catalogue_get_server(catalogue, item.server, &server);
 		if (n > 0)
 			buf_append_char(out, ',');
 		write_item(&item, server.name, out);
@@ -117,24 +117,41 @@ static void write_items(
 	end_list(out, !more);
 }
 
-static void write_tools(struct registry *registry, struct buf *out)
-{
-	write_items(registry, CATALOGUE_TOOL, "tools", out);
-}
+/* The lists of all, or of the view that the question names. */
+static const struct {
+	const char *what;
+	enum catalogue_kind kind;
+} lists[] = {
+	{"tools", CATALOGUE_TOOL},
+	{"resources", CATALOGUE_RESOURCE},
+	{"templates", CATALOGUE_TEMPLATE},
+	{"prompts", CATALOGUE_PROMPT},
+};
 
-static void write_resources(struct registry *registry, struct buf *out)
+static int write_list(const struct catalogue *whole, const struct message *msg, struct buf *out,
+	struct err *err)
 {
-	write_items(registry, CATALOGUE_RESOURCE, "resources", out);
-}
+	const struct msg_query *query = msg->fields;
+	struct catalogue *view = NULL;
+	struct span bytes;
+	int r = -ERR_NOT_FOUND;
 
-static void write_templates(struct registry *registry, struct buf *out)
-{
-	write_items(registry, CATALOGUE_TEMPLATE, "templates", out);
-}
-
-static void write_prompts(struct registry *registry, struct buf *out)
-{
-	write_items(registry, CATALOGUE_PROMPT, "prompts", out);
+	if (msg->payload.len) {
+		bytes = catalogue_view_bytes(whole, msg->payload);
+		r = bytes.len ? catalogue_parse(bytes, &view, err)
+			      : err_set(err, ERR_NOT_FOUND, "there is no virtual server '%.*s'",
+					SPAN_ARG(msg->payload));
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++) {
+		if (!span_is(query->what, lists[i].what))
+			continue;
+		write_items(view ? view : whole, lists[i].kind, lists[i].what, out);
+		r = 0;
+	}
+	catalogue_free(view);
+	return r;
 }
 
 static void write_metrics(struct registry *registry, struct buf *out)
@@ -157,10 +174,6 @@ static const struct {
 	void (*write)(struct registry *registry, struct buf *out);
 } queries[] = {
 	{"servers", write_servers},
-	{"tools", write_tools},
-	{"resources", write_resources},
-	{"templates", write_templates},
-	{"prompts", write_prompts},
 	{"metrics", write_metrics},
 };
 
@@ -170,9 +183,15 @@ void registry_on_query(struct link *link, const struct message *msg, void *arg)
 	const struct msg_query *query = msg->fields;
 	struct msg_query_reply reply = {.code = ERR_NOT_FOUND,
 		.detail = SPAN_LIT("the registry does not know this question")};
+	struct err err = {0};
 	struct buf out;
 
 	buf_init(&out, REPLY_MAX);
+	if (write_list(registry->catalogue, msg, &out, &err) == 0)
+		reply = (struct msg_query_reply){.code = 0};
+	else if (err.code)
+		reply = (struct msg_query_reply){
+			.code = (uint64_t)-err.code, .detail = span_str(err_text(&err))};
 	for (size_t i = 0; i < sizeof(queries) / sizeof(*queries); i++) {
 		if (!span_is(query->what, queries[i].what))
 			continue;

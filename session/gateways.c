@@ -17,12 +17,12 @@ static unsigned per_principal(const struct manager *manager)
 		       : manager->cores;
 }
 
-/* One of the workers that this principal's sessionless requests share, while there are enough of
+/* One of the workers that this owner's sessionless requests share, while there are enough of
  * them. */
-static struct lease *find_shared(struct manager *manager, struct span principal)
+static struct lease *find_shared(struct manager *manager, struct owner owner)
 {
 	unsigned count;
-	struct lease *lease = lease_shared(manager, principal, &count);
+	struct lease *lease = lease_shared(manager, owner, &count);
 
 	return count >= per_principal(manager) || pool_is_exhausted(manager) ? lease : NULL;
 }
@@ -41,13 +41,17 @@ static int open_session(struct manager *manager, const struct msg_session_open *
 	struct lease **ret, struct err *err)
 {
 	enum mcp_era era = fields->era ? MCP_MODERN : MCP_LEGACY;
+	const struct owner owner = {fields->principal, fields->view};
 	char id[SESSION_ID_SIZE];
 	int r = 0;
 
 	if (fields->principal.len == 0 || fields->principal.len >= PRINCIPAL_SIZE)
 		return err_set(err, ERR_INVALID_ARGUMENT, "a principal's name has 1 to %u bytes",
 			PRINCIPAL_SIZE - 1);
-	if (era == MCP_MODERN && (*ret = find_shared(manager, fields->principal)))
+	if (fields->view.len > LIMIT_VIEW_NAME)
+		return err_set(err, ERR_INVALID_ARGUMENT, "a view's name has at most %u bytes",
+			LIMIT_VIEW_NAME);
+	if (era == MCP_MODERN && (*ret = find_shared(manager, owner)))
 		return 0;
 	if (era == MCP_LEGACY)
 		r = check_room(manager, err);
@@ -55,7 +59,7 @@ static int open_session(struct manager *manager, const struct msg_session_open *
 		r = ids_make(manager->ids, id, err);
 	if (r < 0)
 		return r;
-	*ret = lease_new(manager, span_str(id), fields->principal, era, 1);
+	*ret = lease_new(manager, span_str(id), owner, era, 1);
 	if (!*ret)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a session");
 	if (era == MCP_LEGACY) {
@@ -88,11 +92,13 @@ static int wake(struct manager *manager, const struct msg_session_find *fields, 
 
 	manager_flush(manager);
 	r = records_get(manager->records, fields->session, &record, err);
-	if (r == -ERR_NOT_FOUND || (r == 0 && !span_equal(fields->principal, record.principal)))
+	if (r == -ERR_NOT_FOUND || (r == 0 && (!span_equal(fields->principal, record.principal) ||
+						      !span_equal(fields->view, record.view))))
 		return unknown(err);
 	if (r < 0)
 		return r;
-	*ret = lease_new(manager, fields->session, record.principal, MCP_LEGACY, record.epoch + 1);
+	*ret = lease_new(manager, fields->session, (struct owner){record.principal, record.view},
+		MCP_LEGACY, record.epoch + 1);
 	if (!*ret)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a session");
 	manager->woken++;
@@ -102,9 +108,11 @@ static int wake(struct manager *manager, const struct msg_session_find *fields, 
 static int find_session(struct manager *manager, const struct msg_session_find *fields,
 	struct lease **ret, struct err *err)
 {
+	const struct owner owner = {fields->principal, fields->view};
+
 	*ret = lease_find(manager, fields->session);
 	/* another's session is as unknown as none; so is the name of what a principal shares */
-	if (*ret && ((*ret)->era == MCP_MODERN || !span_is(fields->principal, (*ret)->principal)))
+	if (*ret && ((*ret)->era == MCP_MODERN || !lease_is_of(*ret, owner)))
 		return unknown(err);
 	if (*ret)
 		return 0;

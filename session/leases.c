@@ -17,57 +17,14 @@ struct lease *lease_find(struct manager *manager, struct span session)
 	return lease;
 }
 
-static struct principal *principal_of(struct manager *manager, struct span name, bool make)
+struct owner lease_owner(const struct lease *lease)
 {
-	struct principal *principal;
-
-	HASH_FIND(hh, manager->principals, name.p, name.len, principal);
-	if (principal || !make)
-		return principal;
-	principal = calloc(1, sizeof(*principal));
-	if (!principal)
-		return NULL;
-	memcpy(principal->name, name.p, name.len);
-	HASH_ADD(hh, manager->principals, name, name.len, principal);
-	return principal;
+	return (struct owner){span_str(lease->principal), span_str(lease->view)};
 }
 
-static int share(struct manager *manager, struct lease *lease)
+bool lease_is_of(const struct lease *lease, struct owner owner)
 {
-	struct principal *principal = principal_of(manager, span_str(lease->principal), true);
-
-	if (!principal)
-		return -ERR_NO_MEMORY;
-	DL_APPEND2(principal->shared, lease, prev_shared, next_shared);
-	principal->n_shared++;
-	return 0;
-}
-
-static void unshare(struct manager *manager, struct lease *lease)
-{
-	struct principal *principal = principal_of(manager, span_str(lease->principal), false);
-
-	if (!principal)
-		return;
-	DL_DELETE2(principal->shared, lease, prev_shared, next_shared);
-	if (--principal->n_shared > 0)
-		return;
-	HASH_DEL(manager->principals, principal);
-	free(principal);
-}
-
-struct lease *lease_shared(struct manager *manager, struct span name, unsigned *ret_count)
-{
-	struct principal *principal = principal_of(manager, name, false);
-	struct lease *lease;
-
-	*ret_count = principal ? principal->n_shared : 0;
-	if (!principal)
-		return NULL;
-	lease = principal->shared;
-	DL_DELETE2(principal->shared, lease, prev_shared, next_shared);
-	DL_APPEND2(principal->shared, lease, prev_shared, next_shared);
-	return lease;
+	return span_is(owner.principal, lease->principal) && span_is(owner.view, lease->view);
 }
 
 static bool is_word(struct span text, size_t max)
@@ -75,18 +32,85 @@ static bool is_word(struct span text, size_t max)
 	return text.len > 0 && text.len <= max && !memchr(text.p, '\0', text.len);
 }
 
-struct lease *lease_new(struct manager *manager, struct span session, struct span principal,
+static bool is_owner(struct owner owner)
+{
+	return is_word(owner.principal, PRINCIPAL_SIZE - 1) &&
+	       (owner.view.len == 0 || is_word(owner.view, LIMIT_VIEW_NAME));
+}
+
+/* owner is one. NULL: there is none, or no memory for it. */
+static struct sharer *sharer_of(struct manager *manager, struct owner owner, bool make)
+{
+	struct sharer *sharer;
+	char name[SHARER_SIZE] = "";
+	size_t len = owner.principal.len + 1 + owner.view.len;
+
+	memcpy(name, owner.principal.p, owner.principal.len);
+	if (owner.view.len)
+		memcpy(name + owner.principal.len + 1, owner.view.p, owner.view.len);
+	HASH_FIND(hh, manager->sharers, name, len, sharer);
+	if (sharer || !make)
+		return sharer;
+	sharer = calloc(1, sizeof(*sharer));
+	if (!sharer)
+		return NULL;
+	memcpy(sharer->name, name, len);
+	HASH_ADD(hh, manager->sharers, name, len, sharer);
+	return sharer;
+}
+
+static int share(struct manager *manager, struct lease *lease)
+{
+	struct sharer *sharer = sharer_of(manager, lease_owner(lease), true);
+
+	if (!sharer)
+		return -ERR_NO_MEMORY;
+	DL_APPEND2(sharer->shared, lease, prev_shared, next_shared);
+	sharer->n_shared++;
+	return 0;
+}
+
+static void unshare(struct manager *manager, struct lease *lease)
+{
+	struct sharer *sharer = sharer_of(manager, lease_owner(lease), false);
+
+	if (!sharer)
+		return;
+	DL_DELETE2(sharer->shared, lease, prev_shared, next_shared);
+	if (--sharer->n_shared > 0)
+		return;
+	HASH_DEL(manager->sharers, sharer);
+	free(sharer);
+}
+
+struct lease *lease_shared(struct manager *manager, struct owner owner, unsigned *ret_count)
+{
+	struct sharer *sharer = is_owner(owner) ? sharer_of(manager, owner, false) : NULL;
+	struct lease *lease;
+
+	*ret_count = sharer ? sharer->n_shared : 0;
+	if (!sharer)
+		return NULL;
+	lease = sharer->shared;
+	DL_DELETE2(sharer->shared, lease, prev_shared, next_shared);
+	DL_APPEND2(sharer->shared, lease, prev_shared, next_shared);
+	return lease;
+}
+
+struct lease *lease_new(struct manager *manager, struct span session, struct owner owner,
 	enum mcp_era era, uint64_t epoch)
 {
 	struct lease *lease;
 
-	if (!is_word(session, LIMIT_SESSION_ID) || !is_word(principal, PRINCIPAL_SIZE - 1))
+	if (!is_word(session, LIMIT_SESSION_ID) || !is_owner(owner))
 		return NULL;
 	lease = calloc(1, sizeof(*lease));
 	if (!lease)
 		return NULL;
 	memcpy(lease->session, session.p, session.len);
-	memcpy(lease->principal, principal.p, principal.len);
+	memcpy(lease->principal, owner.principal.p, owner.principal.len);
+	if (owner.view.len)
+		memcpy(lease->view, owner.view.p, owner.view.len);
 	lease->era = era;
 	lease->epoch = epoch;
 	lease->opened_s = clock_wall_s();

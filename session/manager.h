@@ -80,10 +80,17 @@ struct waiter {
 	struct waiter *prev_all, *next_all; /* by age */
 };
 
+/* Whose a session is, and which virtual server it sees (empty: all). */
+struct owner {
+	struct span principal;
+	struct span view;
+};
+
 /* A session that has a worker or is being given one. */
 struct lease {
 	char session[LIMIT_SESSION_ID + 1];
 	char principal[PRINCIPAL_SIZE];
+	char view[LIMIT_VIEW_NAME + 1];
 	enum mcp_era era;
 	enum lease_state state;
 	uint64_t epoch;
@@ -100,7 +107,7 @@ struct lease {
 	struct waiter *waiters;
 	unsigned n_waiters;
 	struct lease *prev, *next;               /* in the manager's list of its state */
-	struct lease *prev_shared, *next_shared; /* MCP_MODERN: of the principal */
+	struct lease *prev_shared, *next_shared; /* MCP_MODERN: of the sharer */
 	UT_hash_handle hh;
 };
 
@@ -110,9 +117,10 @@ struct guest {
 	struct guest *prev, *next;
 };
 
-/* Whose sessionless requests share workers. */
-struct principal {
-	char name[PRINCIPAL_SIZE];
+/* Whose sessionless requests, in which view, share workers. */
+#define SHARER_SIZE (PRINCIPAL_SIZE + LIMIT_VIEW_NAME + 1)
+struct sharer {
+	char name[SHARER_SIZE]; /* principal, zero, view */
 	struct lease *shared; /* the longest unasked first */
 	unsigned n_shared;
 	UT_hash_handle hh;
@@ -125,7 +133,7 @@ struct manager {
 	struct records *records;
 	unsigned cores;
 	struct lease *leases;
-	struct principal *principals;
+	struct sharer *sharers;
 	struct guest *guests;
 	/* leases by state and age: NEEDY; OFFERED; LIVE and fresh */
 	struct lease *needy, *offered, *unsaved;
@@ -171,7 +179,7 @@ extern const struct link_handlers manager_gateway_handlers;
 /* leases.c */
 struct lease *lease_find(struct manager *manager, struct span session);
 /* A NEEDY lease that nobody waits for yet. NULL: out of memory, or one of the words is too long. */
-struct lease *lease_new(struct manager *manager, struct span session, struct span principal,
+struct lease *lease_new(struct manager *manager, struct span session, struct owner owner,
 	enum mcp_era era, uint64_t epoch);
 /* Out of the table; who waits is forgotten without an answer. */
 void lease_free(struct manager *manager, struct lease *lease);
@@ -194,8 +202,10 @@ void lease_close(
 void leases_forget_gateway(struct manager *manager, const struct link *gateway);
 /* Waiters, offers and unsaved sessions whose time is over. */
 void leases_tick(struct manager *manager, uint64_t now_ms);
-/* One of the principal's shared leases in turn, or NULL. */
-struct lease *lease_shared(struct manager *manager, struct span principal, unsigned *ret_count);
+struct owner lease_owner(const struct lease *lease);
+bool lease_is_of(const struct lease *lease, struct owner owner);
+/* One of the owner's shared leases in turn, or NULL. */
+struct lease *lease_shared(struct manager *manager, struct owner owner, unsigned *ret_count);
 void leases_free(struct manager *manager);
 
 /* offers.c */

@@ -21,6 +21,7 @@ static int send_lease(struct lease *lease, const struct session_record *record)
 	const struct msg_lease fields = {
 		.session = span_str(lease->session),
 		.principal = span_str(lease->principal),
+		.view = span_str(lease->view),
 		.epoch = lease->epoch,
 		.era = lease->era,
 		.next_event = record->next_event > after_log ? record->next_event : after_log,

@@ -45,7 +45,7 @@ static uint64_t instance_of(const struct lease *lease)
 }
 
 /* False: there is no room for another row. */
-static bool begin_row(struct listing *listing, struct span session, struct span principal)
+static bool begin_row(struct listing *listing, struct span session, struct owner owner)
 {
 	char tag[9];
 
@@ -54,7 +54,9 @@ static bool begin_row(struct listing *listing, struct span session, struct span 
 	write_tag(session, tag);
 	buf_printf(listing->out, "%s{\"session\":\"%s\",\"principal\":", listing->rows++ ? "," : "",
 		tag);
-	json_write_string(listing->out, principal);
+	json_write_string(listing->out, owner.principal);
+	buf_append_str(listing->out, ",\"view\":");
+	json_write_string(listing->out, owner.view);
 	return true;
 }
 
@@ -65,7 +67,7 @@ static bool write_row(void *arg, struct span session, const struct session_recor
 	struct span info = json_object_get(record->state, SPAN_LIT("clientInfo"));
 	struct span name = json_object_get(info, SPAN_LIT("name"));
 
-	if (!begin_row(listing, session, record->principal))
+	if (!begin_row(listing, session, (struct owner){record->principal, record->view}))
 		return false;
 	buf_printf(listing->out,
 		",\"era\":\"legacy\",\"state\":\"%s\",\"worker\":%llu,\"epoch\":%llu,\"age_s\":%"
@@ -88,7 +90,7 @@ static void write_sessionless(struct listing *listing)
 	for (lease = listing->manager->leases; lease; lease = lease->hh.next) {
 		if (lease->era != MCP_MODERN)
 			continue;
-		if (!begin_row(listing, span_str(lease->session), span_str(lease->principal)))
+		if (!begin_row(listing, span_str(lease->session), lease_owner(lease)))
 			return;
 		buf_printf(listing->out,
 			",\"era\":\"modern\",\"state\":\"%s\",\"worker\":%llu,\"epoch\":%llu,"
@@ -164,6 +166,7 @@ struct wanted {
 	unsigned matches;
 	char session[LIMIT_SESSION_ID + 1];
 	char principal[PRINCIPAL_SIZE];
+	char view[LIMIT_VIEW_NAME + 1];
 	uint64_t epoch;
 };
 
@@ -178,6 +181,7 @@ static bool match(void *arg, struct span session, const struct session_record *r
 	wanted->matches++;
 	snprintf(wanted->session, sizeof(wanted->session), "%.*s", SPAN_ARG(session));
 	snprintf(wanted->principal, sizeof(wanted->principal), "%.*s", SPAN_ARG(record->principal));
+	snprintf(wanted->view, sizeof(wanted->view), "%.*s", SPAN_ARG(record->view));
 	wanted->epoch = record->epoch;
 	return wanted->matches < 2;
 }
@@ -197,7 +201,8 @@ static int close_session(struct manager *manager, struct span tag, struct err *e
 		return err_set(err, ERR_EXISTS, "two sessions have this short name by chance");
 	lease = lease_find(manager, span_str(wanted.session));
 	if (!lease)
-		lease = lease_new(manager, span_str(wanted.session), span_str(wanted.principal),
+		lease = lease_new(manager, span_str(wanted.session),
+			(struct owner){span_str(wanted.principal), span_str(wanted.view)},
 			MCP_LEGACY, wanted.epoch);
 	if (!lease)
 		return err_set(err, ERR_NO_MEMORY, "no memory to close a session");

@@ -8,9 +8,10 @@
 
 /* --- encoding ------------------------------------------------------------------------------- */
 
-/* epoch, next_event, opened, saved (64 bits each, big endian), length of the principal (16 bits),
- * principal, state */
-#define HEADER_SIZE 34u
+/* epoch, next_event, opened, saved (64 bits each, big endian), lengths of principal (16 bits) and
+ * view (8 bits), principal, view, state. Version 1 had no view. */
+#define HEADER_SIZE 35u
+#define HEADER_SIZE_1 34u
 
 static void put64(char *p, uint64_t v)
 {
@@ -31,7 +32,7 @@ static int encode(const struct session_record *record, struct buf *out)
 	char header[HEADER_SIZE];
 	int r;
 
-	if (record->principal.len > UINT16_MAX)
+	if (record->principal.len > UINT16_MAX || record->view.len > UINT8_MAX)
 		return -ERR_TOO_LARGE;
 	put64(header, record->epoch);
 	put64(header + 8, record->next_event);
@@ -39,20 +40,24 @@ static int encode(const struct session_record *record, struct buf *out)
 	put64(header + 24, (uint64_t)record->saved_s);
 	header[32] = (char)(record->principal.len >> 8);
 	header[33] = (char)record->principal.len;
+	header[34] = (char)record->view.len;
 	r = buf_append(out, header, HEADER_SIZE);
 	if (r == 0)
 		r = buf_append_span(out, record->principal);
+	if (r == 0)
+		r = buf_append_span(out, record->view);
 	return r == 0 ? buf_append_span(out, record->state) : r;
 }
 
 static int decode(struct span bytes, struct session_record *ret)
 {
-	size_t n;
+	size_t n, view;
 
 	if (bytes.len < HEADER_SIZE)
 		return -ERR_STORE;
 	n = (size_t)(unsigned char)bytes.p[32] << 8 | (unsigned char)bytes.p[33];
-	if (n > bytes.len - HEADER_SIZE)
+	view = (unsigned char)bytes.p[34];
+	if (n + view > bytes.len - HEADER_SIZE)
 		return -ERR_STORE;
 	*ret = (struct session_record){
 		.epoch = get64(bytes.p),
@@ -60,9 +65,23 @@ static int decode(struct span bytes, struct session_record *ret)
 		.opened_s = (int64_t)get64(bytes.p + 16),
 		.saved_s = (int64_t)get64(bytes.p + 24),
 		.principal = span_of(bytes.p + HEADER_SIZE, n),
-		.state = span_of(bytes.p + HEADER_SIZE + n, bytes.len - HEADER_SIZE - n),
+		.view = span_of(bytes.p + HEADER_SIZE + n, view),
+		.state = span_of(bytes.p + HEADER_SIZE + n + view,
+			bytes.len - HEADER_SIZE - n - view),
 	};
 	return 0;
+}
+
+int records_upgrade_session(struct span old, struct buf *out, struct err *err)
+{
+	int r;
+
+	if (old.len < HEADER_SIZE_1)
+		return err_set(err, ERR_STORE, "a session's record is cut");
+	r = buf_append(out, old.p, HEADER_SIZE_1);
+	if (r == 0)
+		r = buf_append_char(out, '\0');
+	return r < 0 ? r : buf_append(out, old.p + HEADER_SIZE_1, old.len - HEADER_SIZE_1);
 }
 
 /* --- events --------------------------------------------------------------------------------- */

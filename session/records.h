@@ -23,6 +23,7 @@ struct session_record {
 	int64_t opened_s; /* wall clock */
 	int64_t saved_s;
 	struct span principal;
+	struct span view; /* of the virtual server; empty: all */
 	struct span state; /* JSON of the session worker */
 };
 

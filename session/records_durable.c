@@ -14,10 +14,11 @@
 
 static const char *const tables[] = {"sessions", "events", "unsynced", "about", NULL};
 static const struct store_kind kinds[] = {
-	{RECORD_SESSION, 1, "session"},
+	{RECORD_SESSION, 2, "session"},
 	{RECORD_EVENTS, 1, "chunk of events"},
 	{RECORD_MARK, 1, "mark"},
 };
+static const struct store_upgrade upgrades[] = {{RECORD_SESSION, 1, records_upgrade_session}};
 #define COMPLETE SPAN_LIT("complete")
 
 /* --- what is to be copied ------------------------------------------------------------------- */
@@ -263,6 +264,8 @@ static int open_store(const char *state_dir, const char *name, enum store_durabi
 		.tables = tables,
 		.kinds = kinds,
 		.kinds_len = sizeof(kinds) / sizeof(*kinds),
+		.upgrades = upgrades,
+		.upgrades_len = sizeof(upgrades) / sizeof(*upgrades),
 	};
 
 	if (snprintf(path, sizeof(path), "%s/%s/data", state_dir, name) >= (int)sizeof(path))

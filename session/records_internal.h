@@ -45,6 +45,8 @@ int records_event_cursor(struct store_txn *txn, struct span session, uint64_t fr
 /* Remove the chunks that begin before an id. */
 int records_remove_events(
 	struct store_txn *txn, struct span session, uint64_t before, struct err *err);
+/* From version 1 of a session's record. */
+int records_upgrade_session(struct span old, struct buf *out, struct err *err);
 int records_visit_store(struct store *store, struct span from, records_visit_fn *fn, void *arg);
 
 /* records_durable.c */

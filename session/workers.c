@@ -172,8 +172,8 @@ static struct lease *claim_session(struct manager *manager, const struct msg_lea
 		record.epoch > taken->epoch || (lease && lease->state != LEASE_NEEDY))
 		return NULL;
 	if (!lease)
-		lease = lease_new(
-			manager, taken->session, record.principal, MCP_LEGACY, taken->epoch);
+		lease = lease_new(manager, taken->session,
+			(struct owner){record.principal, record.view}, MCP_LEGACY, taken->epoch);
 	if (!lease)
 		return NULL;
 	lease->epoch = taken->epoch;
@@ -187,7 +187,8 @@ static struct lease *claim_shared(struct manager *manager, const struct msg_leas
 {
 	if (lease_find(manager, taken->session) || !ids_valid(manager->ids, taken->session))
 		return NULL;
-	return lease_new(manager, taken->session, taken->principal, MCP_MODERN, taken->epoch);
+	return lease_new(manager, taken->session, (struct owner){taken->principal, taken->view},
+		MCP_MODERN, taken->epoch);
 }
 
 static void claim(struct worker *worker, const struct msg_lease_taken *taken)
@@ -262,6 +263,7 @@ static int store_state(struct worker *worker, const struct message *msg)
 		.opened_s = lease->opened_s,
 		.saved_s = clock_wall_s(),
 		.principal = span_str(lease->principal),
+		.view = span_str(lease->view),
 		.state = msg->payload,
 	};
 	struct ack *ack = calloc(1, sizeof(*ack));

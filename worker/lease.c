@@ -18,6 +18,7 @@ static void take(struct worker *worker, const struct msg_lease *lease, struct sp
 	if (root)
 		link_post(root, MSG_SERVING, 0, &serving);
 	worker->leased = true;
+	worker_set_view(worker);
 	worker->leased_ms = clock_ms();
 	worker->streams.heard = worker->session.heard;
 	streams_lease(&worker->streams, lease->next_event, state.len == 0);
@@ -37,8 +38,7 @@ static void on_lease(struct link *link, const struct message *msg, void *arg)
 		return;
 	}
 	if (worker->leased ||
-		session_begin(&worker->session, lease->session, lease->principal, lease->epoch,
-			lease->era ? MCP_MODERN : MCP_LEGACY, msg->payload, &err) < 0) {
+		session_begin(&worker->session, lease, msg->payload, &err) < 0) {
 		log_error("lease.refused",
 			worker->leased ? "this worker has a session" : err_text(&err));
 		process_exit(worker->process, EXIT_FAILURE, NULL);
@@ -123,7 +123,8 @@ static void claim(struct worker *worker)
 	const struct msg_lease_taken taken = {.session = span_str(session->id),
 		.epoch = session->epoch,
 		.principal = span_str(session->principal),
-		.era = session->era};
+		.era = session->era,
+		.view = span_str(session->view)};
 
 	link_post(worker->manager.link, MSG_LEASE_TAKEN, 0, &taken);
 	if (worker->manager.close_reason) {

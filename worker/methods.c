@@ -247,8 +247,9 @@ bool method_find_resource(struct worker *worker, struct span uri, uint32_t *ret_
 	struct catalogue_item item;
 	struct catalogue_server server;
 	unsigned candidates = 0;
+	struct span same;
 
-	if (!worker->catalogue)
+	if (!worker->catalogue || !worker_sees(worker, CONFIG_RESOURCES, uri, &same))
 		return false;
 	if (POINT(URIS) && find_listed(worker, uri, &item)) {
 		*ret_server = item.server;

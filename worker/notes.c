@@ -87,7 +87,12 @@ void notes_of_server(
 	struct worker *worker, struct server *server, struct span method, struct span params)
 {
 	enum mcp_method which = mcp_method_find(method);
+	uint32_t index;
 
+	/* one that was taken out of the session's view says no more */
+	if (worker->session.view[0] && worker->catalogue &&
+		catalogue_find_server(worker->catalogue, span_str(server->name), &index) < 0)
+		return;
 	if (worker->session.era == MCP_MODERN) {
 		if (which == MCP_RESOURCE_UPDATED)
 			listens_updated(worker, params);

@@ -41,11 +41,13 @@ static const struct {
 	enum mcp_method use; /* what may wait for the list to find a name */
 	const char *key;
 	bool named; /* by a name of ours, not by its own URI */
+	enum config_part part;
 } kinds[CATALOGUE_KIND_MAX] = {
-	[CATALOGUE_TOOL] = {MCP_TOOLS_LIST, MCP_TOOLS_CALL, "name", true},
-	[CATALOGUE_RESOURCE] = {MCP_RESOURCES_LIST, MCP_METHOD_NONE, "uri", false},
-	[CATALOGUE_TEMPLATE] = {MCP_TEMPLATES_LIST, MCP_METHOD_NONE, "uriTemplate", false},
-	[CATALOGUE_PROMPT] = {MCP_PROMPTS_LIST, MCP_METHOD_NONE, "name", true},
+	[CATALOGUE_TOOL] = {MCP_TOOLS_LIST, MCP_TOOLS_CALL, "name", true, CONFIG_TOOLS},
+	[CATALOGUE_RESOURCE] = {MCP_RESOURCES_LIST, MCP_METHOD_NONE, "uri", false, CONFIG_RESOURCES},
+	[CATALOGUE_TEMPLATE] = {MCP_TEMPLATES_LIST, MCP_METHOD_NONE, "uriTemplate", false,
+		CONFIG_RESOURCES},
+	[CATALOGUE_PROMPT] = {MCP_PROMPTS_LIST, MCP_METHOD_NONE, "name", true, CONFIG_PROMPTS},
 };
 
 static void items_free(struct own_item **items)
@@ -71,6 +73,22 @@ void own_lists_free(struct server *server)
 		free(list);
 		server->own[kind] = NULL;
 	}
+}
+
+void own_lists_forget(struct worker *worker)
+{
+	struct server *server;
+
+	for (server = worker->servers; server; server = server->hh.next)
+		for (unsigned kind = 0; kind < CATALOGUE_KIND_MAX; kind++) {
+			struct own_list *list = server->own[kind];
+
+			if (!list)
+				continue;
+			items_free(&list->items);
+			list->loaded = false;
+			list->outdated = true;
+		}
 }
 
 /* --- names ---------------------------------------------------------------------------------- */
@@ -116,21 +134,31 @@ static bool is_taken(const struct own_list *list, struct span name)
 	return false;
 }
 
+/* Is it in the session's view, and under which name there? name: as at /mcp. */
+static bool in_view(const struct own_list *list, struct span name, struct span *ret_name)
+{
+	return worker_sees(list->server->worker, kinds[list->kind].part, name, ret_name);
+}
+
 /* One that the catalogue does not know, made by the same rule. False: it goes without. */
 static bool new_name(const struct own_list *list, struct span original,
 	char room[CATALOGUE_NAME_MAX + 1], struct span *ret_name)
 {
 	const struct config_server *config = config_of(list->server);
+	struct span given = original;
 
-	if (original.len == 0 ||
-		(list->kind == CATALOGUE_TOOL && config && !config_offers_tool(config, original)))
-		return false;
-	*ret_name = original;
+	if (list->kind == CATALOGUE_TOOL && config) {
+		if (!config_offers_tool(config, original))
+			return false;
+		given = config_tool_name(config, original);
+	}
 	if (list->server->worker->config->naming != CONFIG_NAMING_PREFIX)
-		return original.len <= LIMIT_TOOL_NAME && !is_taken(list, original);
-	for (unsigned attempt = 0; attempt < CATALOGUE_NAME_ATTEMPTS; attempt++) {
-		catalogue_make_name(span_str(list->server->name), original, attempt, room);
-		*ret_name = span_str(room);
+		return given.len > 0 && given.len <= LIMIT_TOOL_NAME &&
+		       in_view(list, given, ret_name) && !is_taken(list, *ret_name);
+	for (unsigned attempt = 0; given.len && attempt < CATALOGUE_NAME_ATTEMPTS; attempt++) {
+		catalogue_make_name(span_str(list->server->name), given, attempt, room);
+		if (!in_view(list, span_str(room), ret_name))
+			return false;
 		if (!is_taken(list, *ret_name))
 			return true;
 	}
@@ -213,11 +241,13 @@ static void take_item(struct own_list *list, uint32_t server, struct span json)
 
 	if (json_string_copy(token, room, sizeof(room), &original) < 0)
 		return;
-	if (!kinds[list->kind].named)
-		add(list, original, token, json, 0);
-	else if (known_name(list, server, token, &name) ||
-		 new_name(list, original, exposed, &name))
+	if (!kinds[list->kind].named) {
+		if (in_view(list, original, &name))
+			add(list, name, token, json, 0);
+	} else if (known_name(list, server, token, &name) ||
+		   new_name(list, original, exposed, &name)) {
 		add_renamed(list, name, token, json);
+	}
 }
 
 /* --- asking --------------------------------------------------------------------------------- */

@@ -24,6 +24,8 @@ bool own_lists_find(struct worker *worker, enum catalogue_kind kind, struct span
 bool own_lists_match(struct worker *worker, struct span uri, struct catalogue_item *ret_item);
 /* A server says that lists of its have changed (list_changed), or may have (NONE: all). */
 void own_lists_outdated(struct server *server, enum mcp_method note);
+/* The configuration may say otherwise now which of it is offered, and under which names. */
+void own_lists_forget(struct worker *worker);
 void own_lists_free(struct server *server);
 
 /* A walk over all items of a kind, catalogue and own. */

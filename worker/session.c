@@ -169,12 +169,17 @@ static int read_state(struct session *session, struct span state, struct err *er
 	return 0;
 }
 
-int session_begin(struct session *session, struct span id, struct span principal, uint64_t epoch,
-	enum mcp_era era, struct span state, struct err *err)
+int session_begin(struct session *session, const struct msg_lease *lease, struct span state,
+	struct err *err)
 {
-	if (id.len > LIMIT_SESSION_ID || principal.len >= sizeof(session->principal))
-		return err_set(err, ERR_TOO_LARGE, "session id or principal is too long");
-	*session = (struct session){.epoch = epoch, .era = era};
+	struct span id = lease->session, principal = lease->principal;
+
+	if (id.len > LIMIT_SESSION_ID || principal.len >= sizeof(session->principal) ||
+		lease->view.len > LIMIT_VIEW_NAME)
+		return err_set(err, ERR_TOO_LARGE, "session id, principal or view is too long");
+	*session = (struct session){
+		.epoch = lease->epoch, .era = lease->era ? MCP_MODERN : MCP_LEGACY};
+	snprintf(session->view, sizeof(session->view), "%.*s", SPAN_ARG(lease->view));
 	snprintf(session->id, sizeof(session->id), "%.*s", SPAN_ARG(id));
 	snprintf(session->tag, sizeof(session->tag), "%08x", (unsigned)hash64(id.p, id.len, 0));
 	snprintf(session->principal, sizeof(session->principal), "%.*s", SPAN_ARG(principal));

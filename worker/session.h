@@ -10,6 +10,7 @@
 #include "buf.h"
 #include "err.h"
 #include "mcp.h"
+#include "message.h"
 
 #include <uthash.h>
 
@@ -49,6 +50,7 @@ struct session {
 	char id[LIMIT_SESSION_ID + 1];
 	char tag[9]; /* short hash of the id: for event ids and logs */
 	char principal[128];
+	char view[LIMIT_VIEW_NAME + 1]; /* the virtual server it sees; "": all */
 	uint64_t epoch;
 	enum mcp_era era;
 	enum mcp_version version;
@@ -66,8 +68,8 @@ struct session {
 };
 
 /* Take a lease: identity, then state as saved before (JSON, empty for a new session). */
-int session_begin(struct session *session, struct span id, struct span principal, uint64_t epoch,
-	enum mcp_era era, struct span state, struct err *err);
+int session_begin(struct session *session, const struct msg_lease *lease, struct span state,
+	struct err *err);
 void session_free(struct session *session);
 
 /*

@@ -5,6 +5,7 @@
 #include "listens.h"
 #include "log.h"
 #include "notes.h"
+#include "own_lists.h"
 #include "points.h"
 #include "router.h"
 
@@ -185,6 +186,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	server_tick(worker, worker_now(worker));
 	asks_tick(worker, worker_now(worker));
 	look_after_idleness(worker);
+	if (worker->view_gone && !answers_are_due(worker))
+		worker_end_session(worker, "its view was removed", true);
 	if (process_stopping(worker->process)) {
 		if (!answers_are_due(worker))
 			worker_end(worker);
@@ -201,6 +204,37 @@ static void on_save(evutil_socket_t fd, short what, void *arg)
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+/* A view that the registry has not heard of yet comes with its next catalogue. */
+static int select_view(const struct worker *worker, struct catalogue *catalogue, struct err *err)
+{
+	const struct session *session = &worker->session;
+
+	return worker->leased && session->view[0]
+		       ? catalogue_select(catalogue, span_str(session->view), err)
+		       : 0;
+}
+
+void worker_set_view(struct worker *worker)
+{
+	struct err err = {0};
+
+	if (!worker->catalogue || select_view(worker, worker->catalogue, &err) == 0)
+		return;
+	log_info("view.awaited", err_text(&err), KV_STR("view", worker->session.view));
+	catalogue_free(worker->catalogue);
+	worker->catalogue = NULL;
+}
+
+bool worker_sees(const struct worker *worker, enum config_part part, struct span name,
+	struct span *ret_name)
+{
+	struct span view_name = span_str(worker->session.view);
+	const struct config_virtual *view = config_find_view(worker->config, view_name);
+
+	*ret_name = view ? config_view_name(view, part, name) : name;
+	return view ? config_view_offers(view, part, name) : view_name.len == 0;
+}
+
 static void on_catalogue(struct link *link, const struct message *msg, void *arg)
 {
 	struct worker *worker = worker_of(arg);
@@ -211,6 +245,11 @@ static void on_catalogue(struct link *link, const struct message *msg, void *arg
 	if (catalogue_open(msg->fds[0], &fresh, &err) < 0) {
 		log_error("catalogue.unreadable", err_text(&err));
 		return;
+	}
+	if (select_view(worker, fresh, &err) < 0) {
+		log_info("view.awaited", err_text(&err), KV_STR("view", worker->session.view));
+		catalogue_free(fresh);
+		fresh = NULL;
 	}
 	worker->catalogue = fresh;
 	notes_catalogue_changed(worker, before);
@@ -264,6 +303,12 @@ static void configured(struct process *process, struct span json, uint64_t gener
 	}
 	config_free(worker->reloaded);
 	worker->config = worker->reloaded = fresh;
+	worker->view_gone =
+		worker->session.view[0] &&
+		!config_find_view(fresh, span_str(worker->session.view));
+	own_lists_forget(worker);
+	if (worker->view_gone)
+		listens_end(worker);
 	/* a shorter session.idle counts from now on */
 	worker_tick_in(worker, 0);
 }

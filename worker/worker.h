@@ -50,7 +50,7 @@ struct worker {
 	struct config *reloaded;     /* NULL: none came yet */
 	struct manager_link manager;
 	struct worker_gateway *gateways;
-	struct catalogue *catalogue; /* NULL until the first came */
+	struct catalogue *catalogue; /* that of the session's view; NULL until it came */
 	struct session session;
 	struct exchange *exchanges; /* open ones */
 	struct streams streams;
@@ -63,6 +63,7 @@ struct worker {
 	struct event *save;       /* batches of events, ≤ 50 ms */
 	bool leased;
 	bool session_over; /* nothing is served any more */
+	bool view_gone;    /* the configuration has this view no more: nothing new is begun */
 	bool ending;       /* the process ends once what it said has left */
 	uint64_t ending_until_ms;
 	uint64_t leased_ms;
@@ -89,6 +90,14 @@ void worker_tick_in(struct worker *worker, uint64_t ms);
 void worker_save_soon(struct worker *worker);
 /* Was the session begun a moment ago, so that its client may still be about to listen? */
 bool worker_is_young(const struct worker *worker);
+/* The session is known, and with it which view's catalogue it sees. */
+void worker_set_view(struct worker *worker);
+/*
+ * Is this in the session's view, and what is it called there? name: as at /mcp, of a resource its
+ * URI. Nothing is, in a view that the configuration does not have (any more).
+ */
+bool worker_sees(const struct worker *worker, enum config_part part, struct span name,
+	struct span *ret_name);
 /* Without memory a worker ends: its successor has the session. */
 void worker_out_of_memory(struct worker *worker);
 

@@ -248,6 +248,7 @@ static void on_session_open(struct link *link, const struct message *msg, void *
 
 	node->opens++;
 	ck_assert(span_is(open->principal, "anonymous"));
+	snprintf(node->view, sizeof(node->view), "%.*s", SPAN_ARG(open->view));
 	lease(link, msg->stream,
 		code ? NULL : worker_new(node, open->era ? WORKER_SHARED : WORKER_SESSION, NULL),
 		code);

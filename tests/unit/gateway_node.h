@@ -60,6 +60,7 @@ struct node {
 	struct link *sessions;
 	bool sessions_away; /* the root knows none */
 	unsigned opens, finds;
+	char view[65]; /* of the last of them */
 	unsigned busy;        /* so many next questions are answered BUSY */
 	unsigned stale;       /* so many next questions are answered with a worker that is dead */
 	unsigned denied;      /* links to workers that are dead */

@@ -33,6 +33,7 @@ static void on_lease(struct link *link, const struct message *msg, void *arg)
 	(void)link;
 	snprintf(peer->session, sizeof(peer->session), "%.*s", SPAN_ARG(lease->session));
 	snprintf(peer->principal, sizeof(peer->principal), "%.*s", SPAN_ARG(lease->principal));
+	snprintf(peer->view, sizeof(peer->view), "%.*s", SPAN_ARG(lease->view));
 	peer->epoch = lease->epoch;
 	peer->era = lease->era;
 	peer->next_event = lease->next_event;
@@ -163,7 +164,8 @@ void peer_claim(
 	const struct msg_lease_taken fields = {.session = span_str(session),
 		.epoch = epoch,
 		.principal = span_str(principal),
-		.era = era};
+		.era = era,
+		.view = span_str(peer->view)};
 
 	ck_assert_int_eq(link_post(peer->link, MSG_LEASE_TAKEN, 0, &fields), 0);
 }
@@ -565,7 +567,8 @@ static struct ask *ask_new(struct node *node, unsigned gate)
 
 struct ask *ask_open(struct node *node, unsigned gate, const char *principal, unsigned era)
 {
-	const struct msg_session_open fields = {.principal = span_str(principal), .era = era};
+	const struct msg_session_open fields = {
+		.principal = span_str(principal), .era = era, .view = span_str(node->view)};
 	struct ask *ask = ask_new(node, gate);
 
 	ck_assert_int_eq(link_post(ask->gate, MSG_SESSION_OPEN, ask->stream, &fields), 0);
@@ -575,7 +578,9 @@ struct ask *ask_open(struct node *node, unsigned gate, const char *principal, un
 struct ask *ask_find(struct node *node, unsigned gate, const char *session, const char *principal)
 {
 	const struct msg_session_find fields = {
-		.session = span_str(session), .principal = span_str(principal)};
+		.session = span_str(session),
+		.principal = span_str(principal),
+		.view = span_str(node->view)};
 	struct ask *ask = ask_new(node, gate);
 
 	ck_assert_int_eq(link_post(ask->gate, MSG_SESSION_FIND, ask->stream, &fields), 0);

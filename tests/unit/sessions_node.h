@@ -28,6 +28,7 @@ struct peer {
 	unsigned leases;
 	char session[LIMIT_SESSION_ID + 1];
 	char principal[128];
+	char view[LIMIT_VIEW_NAME + 1];
 	uint64_t epoch, era, next_event;
 	struct buf state;
 	struct buf events;
@@ -70,6 +71,7 @@ struct node {
 	uint64_t next_instance;
 	struct link *gates[GATES_MAX];
 	struct ask *asks;
+	const char *view; /* that gateways ask for; NULL: of all */
 	unsigned n_asks;
 	struct link *admin;
 	bool replied;

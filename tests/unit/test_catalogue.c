@@ -645,6 +645,153 @@ START_TEST(test_bad_files)
 }
 END_TEST
 
+/* --- views ---------------------------------------------------------------------------------- */
+
+#define VIEWS_YAML \
+	"mcpServers: {one: {command: x}, two: {command: x}}\n" \
+	"views:\n" \
+	"  few: {servers: [one], tools: {exclude: [one__c], rename: {one__a: b, one__b: one__a}}," \
+	" resources: {include: [\"x:*\"]}, prompts: {exclude: [\"*\"]}, instructions: mine}\n" \
+	"  taken: {tools: {rename: {two__a: one__a}}}\n" \
+	"  none: {servers: [\"z*\"]}\n"
+
+static struct config *views_config(void)
+{
+	struct config_report report;
+	struct config *config = NULL;
+
+	config_report_init(&report);
+	ck_assert_int_eq(config_load_text(span_str(VIEWS_YAML), CONFIG_SYNTAX_YAML, "t", "/",
+				 &config, &report),
+		0);
+	config_report_free(&report);
+	return config;
+}
+
+static void expect_few(struct catalogue *view)
+{
+	struct catalogue_item item = find(view, CATALOGUE_TOOL, "b");
+
+	ck_assert_uint_eq(catalogue_servers(view), 1);
+	ck_assert_uint_eq(catalogue_count(view, CATALOGUE_TOOL, CATALOGUE_ALL_SERVERS), 2);
+	ck_assert(span_is(item.original, "\"a\""));
+	ck_assert(span_is(item.json, "{\"name\":\"b\",\"inputSchema\":{}}"));
+	ck_assert(span_is(item.schema, "{}"));
+	item = find(view, CATALOGUE_TOOL, "one__a");
+	ck_assert(span_is(item.original, "\"b\""));
+	ck_assert_uint_eq(catalogue_count(view, CATALOGUE_PROMPT, CATALOGUE_ALL_SERVERS), 0);
+	ck_assert_uint_eq(catalogue_count(view, CATALOGUE_RESOURCE, CATALOGUE_ALL_SERVERS), 1);
+	ck_assert(span_is(catalogue_instructions(view), "mine"));
+	ck_assert(span_is(catalogue_capabilities(view, CATALOGUE_LEGACY),
+		"{\"tools\":{\"listChanged\":true},\"resources\":{\"listChanged\":true}}"));
+}
+
+/* Whatever a bit of the file becomes: it is refused, or a view leads nowhere outside. */
+static void damage_views(const struct merge_result *result)
+{
+	struct memfile file;
+	size_t refused = 0;
+	char *bytes;
+
+	ck_assert_int_eq(memfile_map(&file, result->fd, NULL), 0);
+	bytes = malloc(file.len);
+	memcpy(bytes, file.map, file.len);
+	for (size_t at = 0; at < file.len; at++) {
+		struct catalogue *catalogue = NULL;
+		struct catalogue_item item;
+
+		bytes[at] ^= (char)(1 << at % 8);
+		if (catalogue_parse(span_of(bytes, file.len), &catalogue, NULL) < 0 ||
+			catalogue_select(catalogue, SPAN_LIT("few"), NULL) < 0)
+			refused++;
+		else
+			catalogue_get(catalogue, CATALOGUE_TOOL, 0, 1, &item);
+		catalogue_free(catalogue);
+		bytes[at] ^= (char)(1 << at % 8);
+	}
+	ck_assert_uint_gt(refused, 50);
+	memfile_unmap(&file);
+	free(bytes);
+}
+
+START_TEST(test_views)
+{
+	struct config *config = views_config();
+	struct merge_config merging = {.naming = MERGE_PREFIX,
+		.views = config->views,
+		.views_len = config->view_count};
+	struct merge_server servers[2] = {server("one"), server("two")};
+	struct merge_result *result;
+	struct catalogue *whole, *view;
+	struct catalogue_item item;
+
+	servers[0].facts.capabilities =
+		SPAN_LIT("{\"tools\":{},\"prompts\":{},\"resources\":{}}");
+	servers[0].facts.instructions = SPAN_LIT("of one");
+	servers[0].lists[CATALOGUE_TOOL] =
+		SPAN_LIT("[" TOOL("a") "," TOOL("b") "," TOOL("c") "]");
+	servers[0].lists[CATALOGUE_RESOURCE] =
+		SPAN_LIT("[{\"uri\":\"x:1\",\"name\":\"r\"},{\"uri\":\"y:1\",\"name\":\"r\"}]");
+	servers[0].lists[CATALOGUE_PROMPT] = SPAN_LIT("[{\"name\":\"p\"}]");
+	servers[1].lists[CATALOGUE_TOOL] = SPAN_LIT("[" TOOL("a") "]");
+	result = merge_all(&merging, servers, 2);
+	ck_assert_uint_eq(result->notes_len, 1);
+	ck_assert_uint_eq(notes_of(result, MERGE_CONFLICT), 1);
+	ck_assert_ptr_nonnull(strstr(result->notes[0].detail, "view taken"));
+	whole = open_all(result);
+	ck_assert_uint_eq(catalogue_count(whole, CATALOGUE_TOOL, CATALOGUE_ALL_SERVERS), 4);
+	ck_assert_uint_eq(catalogue_view_bytes(whole, SPAN_LIT("other")).len, 0);
+	ck_assert_uint_eq(catalogue_view_bytes(whole, SPAN_NONE).len, 0);
+	ck_assert_int_eq(catalogue_select(whole, SPAN_LIT("other"), NULL), -ERR_NOT_FOUND);
+	ck_assert_int_eq(
+		catalogue_parse(catalogue_view_bytes(whole, SPAN_LIT("none")), &view, NULL), 0);
+	ck_assert_uint_eq(catalogue_servers(view), 0);
+	catalogue_free(view);
+	/* of two that want one name, the renamed one has it */
+	ck_assert_int_eq(
+		catalogue_parse(catalogue_view_bytes(whole, SPAN_LIT("taken")), &view, NULL), 0);
+	item = find(view, CATALOGUE_TOOL, "one__a");
+	ck_assert_uint_eq(item.server, 1);
+	ck_assert_uint_eq(catalogue_count(view, CATALOGUE_TOOL, CATALOGUE_ALL_SERVERS), 3);
+	catalogue_free(view);
+	damage_views(result);
+	ck_assert_int_eq(catalogue_select(whole, SPAN_LIT("few"), NULL), 0);
+	expect_few(whole);
+	catalogue_free(whole);
+	merge_result_free(result);
+	config_free(config);
+}
+END_TEST
+
+/* tools.rename of a server: its tools have other names before the prefix, and without one. */
+START_TEST(test_server_rename)
+{
+	const struct config_pair pairs[] = {{"a", {"x", false}}, {"b", {"a", false}}};
+	const struct config_map rename = {pairs, 2};
+
+	for (int naming = MERGE_PREFIX; naming <= MERGE_NONE; naming++) {
+		struct merge_config config = {.naming = (enum merge_naming)naming};
+		struct merge_server one = server("one");
+		struct merge_result *result;
+		struct catalogue *catalogue;
+		struct catalogue_item item;
+
+		one.rename = &rename;
+		one.lists[CATALOGUE_TOOL] = SPAN_LIT("[" TOOL("a") "," TOOL("b") "]");
+		result = merge_all(&config, &one, 1);
+		catalogue = open_all(result);
+		item = find(catalogue, CATALOGUE_TOOL, naming == MERGE_NONE ? "x" : "one__x");
+		ck_assert(span_is(item.original, "\"a\""));
+		ck_assert(item.flags & CATALOGUE_RENAMED);
+		ck_assert(json_equal_string(item.name_token, item.name));
+		item = find(catalogue, CATALOGUE_TOOL, naming == MERGE_NONE ? "a" : "one__a");
+		ck_assert(span_is(item.original, "\"b\""));
+		catalogue_free(catalogue);
+		merge_result_free(result);
+	}
+}
+END_TEST
+
 START_TEST(test_glob)
 {
 	static const struct {
@@ -689,6 +836,8 @@ int main(void)
 	tcase_add_test(tc, test_facts);
 	tcase_add_test(tc, test_digest);
 	tcase_add_test(tc, test_bad_files);
+	tcase_add_test(tc, test_views);
+	tcase_add_test(tc, test_server_rename);
 	tcase_add_test(tc, test_glob);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

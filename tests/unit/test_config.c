@@ -86,6 +86,22 @@ static const struct {
 } mistakes[] = {
 	{Y, "- a\n", "t:1:1: error: found a list, expected a map of settings\n"},
 	{Y, "hello\n", "t:1:1: error: found \"hello\", expected a map of settings\n"},
+	{Y, "views: { \"a b\": {} }\n",
+		"t:1:10: error: views: found the name \"a b\", expected 1 to 64 letters, digits, - "
+		"and _\n"},
+	{Y, "views: { a: { servers: [none], tool: 1 } }\n",
+		"t:1:1: error: views.a.servers: found \"none\", which names no server of "
+		"mcpServers\n"
+		"t:1:32: error: views.a.tool: unknown setting; `gatehouse config schema` lists the "
+		"known ones\n"},
+	{Y, "views:\n  a:\n    tools: { rename: { x: y, z: y, long: \"a b\" } }\n",
+		"t:3:1: error: views.a.tools.rename.z: found \"y\", expected a name that nothing "
+		"before it is given\n"
+		"t:3:1: error: views.a.tools.rename.long: found \"a b\", expected a name of 1 to "
+		"64 letters, digits, - and _\n"},
+	{Y, "mcpServers: { s: { command: x, tools: { rename: { x: y, z: y } } } }\n",
+		"t:1:1: error: mcpServers.s.tools.rename.z: found \"y\", expected a name that "
+		"nothing before it is given\n"},
 	{Y, "worker: { max: lots }\n",
 		"t:1:16: error: worker.max: found \"lots\", expected a whole number from 1 to "
 		"1000000\n"},
@@ -404,7 +420,10 @@ static const char whole[] =
 	"    url: \"https://wiki.example.org/mcp\"\n"
 	"    headers: { Authorization: \"Bearer ${file:wiki}\", X-Plain: shown }\n"
 	"    timeout: 10s\n"
-	"  old: { url: \"wss://h/x\", disabled: true }\n";
+	"  old: { url: \"wss://h/x\", disabled: true }\n"
+	"views:\n"
+	"  docs: { servers: [files], tools: { include: [\"*__read_*\"], exclude: [\"*_raw\"],\n"
+	"    rename: { files__read_secret: secret_token } } }\n";
 
 static struct config *load_whole(void)
 {
@@ -918,6 +937,34 @@ START_TEST(test_views)
 }
 END_TEST
 
+/* What a virtual server shows, also to the processes that get no secrets. */
+START_TEST(test_virtual)
+{
+	struct config *config = load_whole(), *back = NULL;
+	char *text = view_text(config, CONFIG_VIEW_PUBLIC, NULL);
+	const struct config_virtual *view;
+	struct err err = {0};
+
+	ck_assert_int_eq(config_read_json(span_str(text), &back, &err), 0);
+	ck_assert_ptr_null(config_find_view(back, SPAN_LIT("other")));
+	view = config_find_view(back, SPAN_LIT("docs"));
+	ck_assert_ptr_nonnull(view);
+	ck_assert(config_view_has_server(view, SPAN_LIT("files")));
+	ck_assert(!config_view_has_server(view, SPAN_LIT("wiki")));
+	ck_assert(config_view_offers(view, CONFIG_TOOLS, SPAN_LIT("files__read_a")));
+	ck_assert(!config_view_offers(view, CONFIG_TOOLS, SPAN_LIT("files__read_raw")));
+	ck_assert(!config_view_offers(view, CONFIG_TOOLS, SPAN_LIT("files__write")));
+	ck_assert(config_view_offers(view, CONFIG_PROMPTS, SPAN_LIT("any")));
+	ck_assert(!config_view_hides(view, CONFIG_TOOLS));
+	ck_assert(span_is(config_view_name(view, CONFIG_TOOLS, SPAN_LIT("files__read_secret")),
+		"secret_token"));
+	ck_assert(span_is(config_view_name(view, CONFIG_TOOLS, SPAN_LIT("x")), "x"));
+	free(text);
+	config_free(back);
+	config_free(config);
+}
+END_TEST
+
 /* What was written reads back the same, and writes the same again. */
 START_TEST(test_round_trip)
 {
@@ -1024,6 +1071,9 @@ static const struct {
 	{"mcpServers: {a: {command: x, args: [a, b]}}\n",
 		"mcpServers: {a: {command: x, args: [b, a], timeout: 1s}}\n",
 		"~ a (args, timeout)"},
+	{"views: {a: {}, b: {instructions: x}, old: {}}\n",
+		"views: {b: {instructions: y, tools: {exclude: [z]}}, a: {}, c: {}}\n",
+		"~ view b (tools.exclude, instructions)  + view c  - view old"},
 	{"mcpServers: {a: {command: x}, b: {command: x, disabled: true}}\n",
 		"mcpServers: {a: {command: x, disabled: true}, b: {command: x}}\n", "+ b  - a"},
 };
@@ -1281,6 +1331,7 @@ int main(void)
 	tcase_add_test(tc, test_hide_secrets);
 	tcase_add_test(tc, test_add_listen);
 	tcase_add_test(tc, test_views);
+	tcase_add_test(tc, test_virtual);
 	tcase_add_loop_test(tc, test_round_trip, 0, 2);
 	tcase_add_test(tc, test_round_trip_odd_strings);
 	tcase_add_test(tc, test_read_json_bad);

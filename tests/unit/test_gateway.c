@@ -277,6 +277,51 @@ START_TEST(test_shared)
 }
 END_TEST
 
+/* --- virtual servers ------------------------------------------------------------------------ */
+
+static unsigned post_at(const char *path, const char *session, const char *body)
+{
+	char request[1024];
+	unsigned status;
+
+	snprintf(request, sizeof(request),
+		"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+		"Accept: application/json, text/event-stream\r\n%s%s%sContent-Length: %zu\r\n\r\n%s",
+		path, session ? "Mcp-Session-Id: " : "", session ? session : "",
+		session ? "\r\n" : "", strlen(body), body);
+	client_say(&client, request);
+	status = client_status(&client);
+	client_forget(&client);
+	node_run(&node, 5);
+	return status;
+}
+
+/* Each has sessions and shared workers of its own; one that is not configured is told by name. */
+START_TEST(test_views)
+{
+	start("worker: { per_principal: 1 }\nviews: { docs: {}, other: {} }\n");
+	node.automatic = true;
+	ck_assert_uint_eq(post_at("/mcp", NULL, MODERN), 200);
+	ck_assert_uint_eq(post_at("/mcp/docs", NULL, MODERN), 200);
+	ck_assert_uint_eq(post_at("/mcp/docs", NULL, MODERN), 200);
+	ck_assert_uint_eq(node.opens, 2);
+	ck_assert_str_eq(node.view, "docs");
+	ck_assert_uint_eq(post_at("/mcp", NULL, MODERN), 200);
+	ck_assert_uint_eq(node.opens, 2);
+	ck_assert_uint_eq(post_at("/mcp/docs", NULL, INITIALIZE), 200);
+	ck_assert_uint_eq(node.opens, 3);
+	ck_assert_uint_eq(post_at("/mcp/docs", node.workers[2].session, LIST), 200);
+	ck_assert_uint_eq(post_at("/mcp", node.workers[2].session, LIST), 404);
+	ck_assert_uint_eq(post_at("/mcp/other", node.workers[2].session, LIST), 404);
+	ck_assert_uint_eq(post_at("/mcp/", NULL, MODERN), 404);
+	ck_assert_uint_eq(post_at("/mcp/docs/x", NULL, MODERN), 404);
+	client_say(&client, "POST /mcp/nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
+			    "Content-Type: application/json\r\n\r\n{}");
+	ck_assert(client_wait(&client, "no virtual server 'nope'"));
+	finish();
+}
+END_TEST
+
 /* --- Host and Origin ------------------------------------------------------------------------ */
 
 static const struct {
@@ -990,6 +1035,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_session);
 	tcase_add_test(tcase, test_delete);
 	tcase_add_test(tcase, test_shared);
+	tcase_add_test(tcase, test_views);
 	tcase_add_loop_test(tcase, test_names, 0, sizeof(names) / sizeof(*names));
 	tcase_add_test(tcase, test_preflight);
 	tcase_add_test(tcase, test_large_refused);

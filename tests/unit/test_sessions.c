@@ -503,6 +503,37 @@ START_TEST(unknown_sessions)
 }
 END_TEST
 
+/* A session is one of the view it was opened in, and unknown in any other; what is shared is so
+ * within a view. */
+START_TEST(sessions_of_views)
+{
+	struct peer *peer;
+	char session[64];
+
+	start(PLAIN);
+	node.view = "docs";
+	peer = begin(&node);
+	ck_assert_str_eq(peer->view, "docs");
+	strcpy(session, peer->session);
+	node.view = NULL;
+	expect_unknown(session, WHO);
+	peer_die(peer);
+	expect_unknown(session, WHO);
+	node.view = "other";
+	expect_unknown(session, WHO);
+	node.view = "docs";
+	peer = peer_of(&node, find_now(&node, session)->instance);
+	ck_assert_str_eq(peer->view, "docs");
+	ck_assert_str_eq(peer->session, session);
+	open_now(&node, WHO, 1);
+	open_now(&node, WHO, 1);
+	node.view = NULL;
+	peer = peer_of(&node, open_now(&node, WHO, 1)->instance);
+	ck_assert_str_eq(peer->view, "");
+	node_end(&node);
+}
+END_TEST
+
 START_TEST(long_principals)
 {
 	char name[200];
@@ -649,7 +680,8 @@ static Suite *suite(void)
 	const TTest *const tests[] = {keeps_workers_warm, waits_for_a_worker, nobody_waits_for_ever,
 		worker_max_is_final, session_max, link_refused, opens_a_session, worker_dies,
 		many_events, bad_events, old_epoch, dies_before_it_takes, poison,
-		many_die_at_once, never_taken, one_worker_for_two_gateways, gateway_goes, unknown_sessions, long_principals,
+		many_die_at_once, never_taken, one_worker_for_two_gateways, gateway_goes, unknown_sessions, sessions_of_views,
+		long_principals,
 		closed_is_unknown, ended_workers_are_killed, shared_workers, listing_and_close};
 	Suite *s = suite_create("sessions");
 	TCase *tc = tcase_create("sessions");
