@@ -52,3 +52,15 @@ void histogram_write(const struct histogram *histogram, const uint64_t *bounds, 
 	buf_printf(
 		out, "\n%s_count{%.*s} %llu\n", name, SPAN_ARG(labels), (unsigned long long)total);
 }
+
+void sample_put(char *field, size_t size, struct span text)
+{
+	if (text.len)
+		memcpy(field, text.p, text.len < size ? text.len : size);
+}
+
+void sample_write_field(struct buf *out, const char *name, const char *field, size_t size)
+{
+	buf_append_char(out, ',');
+	sample_write_label(out, name, span_of(field, strnlen(field, size)));
+}

@@ -31,6 +31,11 @@ void histogram_write(const struct histogram *histogram, const uint64_t *bounds, 
 
 /* Append name="value", escaped as the text format asks for. */
 void sample_write_label(struct buf *out, const char *name, struct span value);
+/* Labels kept in fields of rows, that end with the field or a zero: */
+/* Fill one (all zeros), cut where it is full. */
+void sample_put(char *field, size_t size, struct span text);
+/* Append ,name="value" of one. */
+void sample_write_field(struct buf *out, const char *name, const char *field, size_t size);
 /* Append a value of microseconds as seconds. */
 void sample_write_seconds(struct buf *out, uint64_t us);
 

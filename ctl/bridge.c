@@ -256,9 +256,16 @@ void bridge_ended(struct transfer *transfer, CURLcode code, long status)
 
 /* --- lines in ------------------------------------------------------------------------------- */
 
+/* No server has it: it waits for the session to be opened again, or for the node to come back. */
+static bool waits_to_leave(const struct transfer *transfer)
+{
+	return transfer->waits_session || (transfer->kind == TRANSFER_POST && transfer->again_ms);
+}
+
 /*
- * In the modern era a request is cancelled by closing its exchange: true, nothing is sent. In the
- * legacy era the notification goes to the server, and nobody waits for an answer any more.
+ * In the modern era a request is cancelled by closing its exchange, and one that has not left by not
+ * sending it: true, nothing is sent. Else the notification goes to the server, and nobody waits for
+ * an answer any more.
  */
 static bool cancel(struct bridge *bridge, const struct jsonrpc *msg)
 {
@@ -273,7 +280,7 @@ static bool cancel(struct bridge *bridge, const struct jsonrpc *msg)
 			!json_equal_scalar(transfer->raw_id, id))
 			continue;
 		transfer->answered = true;
-		if (!transfer->modern)
+		if (!transfer->modern && !waits_to_leave(transfer))
 			return false;
 		transfer_free(transfer);
 		return true;

@@ -166,12 +166,6 @@ struct http_server_stats *metrics_door(struct metrics *metrics, uint32_t index)
 
 /* --- counting ---------------------------------------------------------------------------------- */
 
-static void put(char *place, size_t size, struct span text)
-{
-	if (text.len)
-		memcpy(place, text.p, text.len < size ? text.len : size);
-}
-
 /* The row is whole before it counts as one: the process may be killed at any time. */
 static struct request_row *add_row(struct metrics *metrics, const struct request_key *key)
 {
@@ -192,7 +186,7 @@ static void count_request(struct metrics *metrics, struct request_key *key)
 	HASH_FIND(hh, metrics->by_key, key, sizeof(*key), row);
 	if (!row && metrics->ledger->n_requests >= REQUESTS_MAX / 2) {
 		memset(key->server, 0, sizeof(key->server));
-		put(key->server, sizeof(key->server), SPAN_LIT(OPERATIONS_OTHER));
+		sample_put(key->server, sizeof(key->server), SPAN_LIT(OPERATIONS_OTHER));
 		HASH_FIND(hh, metrics->by_key, key, sizeof(*key), row);
 	}
 	if (!row && metrics->ledger->n_requests < REQUESTS_MAX)
@@ -228,8 +222,8 @@ void metrics_exchange(struct metrics *metrics, const struct exchange *exchange,
 	struct request_key request = {
 		.method = (uint8_t)exchange->method, .era = (uint8_t)exchange->era};
 
-	put(request.outcome, sizeof(request.outcome), span_str(outcome->word));
-	put(request.server, sizeof(request.server), outcome->server);
+	sample_put(request.outcome, sizeof(request.outcome), span_str(outcome->word));
+	sample_put(request.server, sizeof(request.server), outcome->server);
 	count_request(metrics, &request);
 	if (exchange->conn)
 		metrics_response(metrics, outcome->status);
@@ -256,12 +250,6 @@ void metrics_refused(struct metrics *metrics, int code)
 
 /* --- writing ----------------------------------------------------------------------------------- */
 
-static void label(struct buf *out, const char *name, const char *value, size_t max)
-{
-	buf_append_char(out, ',');
-	sample_write_label(out, name, span_of(value, strnlen(value, max)));
-}
-
 static void write_requests(const struct ledger *ledger, struct buf *out)
 {
 	for (unsigned i = 0; i < ledger->n_requests; i++) {
@@ -270,9 +258,9 @@ static void write_requests(const struct ledger *ledger, struct buf *out)
 		buf_append_str(out, "gatehouse_requests_total{");
 		sample_write_label(
 			out, "method", operations_method((enum mcp_method)row->key.method));
-		label(out, "server", row->key.server, sizeof(row->key.server));
-		label(out, "era", row->key.era == MCP_MODERN ? "modern" : "legacy", 8);
-		label(out, "outcome", row->key.outcome, sizeof(row->key.outcome));
+		sample_write_field(out, "server", row->key.server, sizeof(row->key.server));
+		sample_write_field(out, "era", row->key.era == MCP_MODERN ? "modern" : "legacy", 8);
+		sample_write_field(out, "outcome", row->key.outcome, sizeof(row->key.outcome));
 		buf_printf(out, "} %llu\n", (unsigned long long)row->count);
 	}
 }

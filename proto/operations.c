@@ -117,12 +117,6 @@ const char *operations_tool(struct operations *operations, struct span name)
 	return tool ? tool->name : OPERATIONS_OTHER;
 }
 
-static void put(char *place, size_t size, struct span text)
-{
-	if (text.len)
-		memcpy(place, text.p, text.len < size ? text.len : size);
-}
-
 /* The row is whole before it counts as one: who counts may be killed at any time. */
 static struct row *add_row(struct operations *operations, const struct key *key)
 {
@@ -162,8 +156,8 @@ void operations_observe(struct operations *operations, enum mcp_method method, c
 	memset(&key, 0, sizeof(key));
 	key.code = code;
 	key.method = (uint8_t)method;
-	put(key.version, sizeof(key.version), version);
-	put(key.tool, sizeof(key.tool), span_str(tool));
+	sample_put(key.version, sizeof(key.version), version);
+	sample_put(key.tool, sizeof(key.tool), span_str(tool));
 	row = get_row(operations, &key);
 	if (row)
 		histogram_observe(&row->took, histogram_operation, took_us);
@@ -173,12 +167,6 @@ struct span operations_method(enum mcp_method method)
 {
 	return method > MCP_METHOD_NONE && method < MCP_METHOD_MAX ? mcp_method_info(method)->name
 								   : SPAN_LIT(OPERATIONS_OTHER);
-}
-
-static void label(struct buf *out, const char *name, const char *value, size_t max)
-{
-	buf_append_char(out, ',');
-	sample_write_label(out, name, span_of(value, strnlen(value, max)));
 }
 
 void operations_write(
@@ -194,10 +182,10 @@ void operations_write(
 		buf_clear(&all);
 		sample_write_label(&all, "mcp_method_name",
 			operations_method((enum mcp_method)row->key.method));
-		label(&all, "gen_ai_tool_name", row->key.tool, sizeof(row->key.tool));
-		label(&all, "mcp_protocol_version", row->key.version, sizeof(row->key.version));
+		sample_write_field(&all, "gen_ai_tool_name", row->key.tool, sizeof(row->key.tool));
+		sample_write_field(&all, "mcp_protocol_version", row->key.version, sizeof(row->key.version));
 		snprintf(code, sizeof(code), "%d", row->key.code);
-		label(&all, "error_type", row->key.code ? code : "", sizeof(code));
+		sample_write_field(&all, "error_type", row->key.code ? code : "", sizeof(code));
 		if (labels.len) {
 			buf_append_char(&all, ',');
 			buf_append_span(&all, labels);

@@ -108,15 +108,13 @@ static int arm(struct level_rule *rule, uint64_t for_ms)
 int node_set_level_of(
 	struct node *node, const struct level_target *target, uint64_t for_ms, struct err *err)
 {
-	struct level_rule *rule = find(node, target->scope, target->role, target->server);
+	struct level_rule *old = find(node, target->scope, target->role, target->server), *rule;
 
 	if (target->scope == LEVEL_OF_NODE && for_ms == 0) {
 		node_set_log_level(node, target->level);
 		return 0;
 	}
-	if (rule)
-		rule_free(rule);
-	if (node->n_levels >= NODE_LEVELS_MAX)
+	if (!old && node->n_levels >= NODE_LEVELS_MAX)
 		return err_set(err, ERR_TOO_MANY,
 			"%u log levels of servers and roles are set: gatehouse log-level info "
 			"ends them all",
@@ -135,6 +133,8 @@ int node_set_level_of(
 		rule_free(rule);
 		return err_set(err, ERR_NO_MEMORY, "no memory for a log level");
 	}
+	if (old)
+		rule_free(old);
 	apply(node);
 	return 0;
 }

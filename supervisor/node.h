@@ -186,6 +186,8 @@ bool child_lacks_filter(const struct child *child);
 /* servers.c: the supervisor of each MCP server, and its return after it gave up */
 void node_server_dropped(struct node *node, const char *name);
 void node_server_ready(struct node *node, const char *name);
+/* Is there a server of that name that is to run? */
+bool node_wants_server(const struct node *node, const char *name);
 int node_server_add(struct node *node, const char *name, struct err *err);
 void node_server_remove(struct node *node, const char *name);
 void node_servers_free(struct node *node);

@@ -23,19 +23,11 @@ static void send_config(struct node *node, struct child *child)
 			KV_STR("child_role", role_name(child->role)), KV_STR("name", child->name));
 }
 
-static bool is_wanted(const struct node *node, const char *name)
-{
-	for (size_t i = 0; i < node->config->server_count; i++)
-		if (strcmp(node->config->servers[i].name, name) == 0)
-			return !node->config->servers[i].disabled;
-	return false;
-}
-
 /* The upstream worker of a server that is no longer there is about to be stopped. */
 static bool gets_config(const struct node *node, const struct child *child)
 {
 	return child->link && child->role != ROLE_KEEPER &&
-	       (child->role != ROLE_UPSTREAM || is_wanted(node, child->name));
+	       (child->role != ROLE_UPSTREAM || node_wants_server(node, child->name));
 }
 
 static void send_configs(struct node *node)
@@ -59,7 +51,7 @@ static void apply_servers(struct node *node, const struct config_diff *diff)
 			node_server_remove(node, change->name);
 		if ((change->kind == CONFIG_CHANGE_ADDED ||
 			    change->kind == CONFIG_CHANGE_CHANGED) &&
-			is_wanted(node, change->name) &&
+			node_wants_server(node, change->name) &&
 			node_server_add(node, change->name, &err) < 0)
 			log_error("server.start_failed", err_text(&err),
 				KV_STR("server", change->name));

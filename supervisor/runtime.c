@@ -146,24 +146,14 @@ void node_introduce(struct node *node, struct child *child)
 		node_tell_server_states(node, child);
 }
 
-/* Its start may have waited while a reload took it away. */
-static bool is_wanted(const struct node *node, const struct program *program)
-{
-	const struct config_server *server;
-
-	if (program->role != ROLE_UPSTREAM)
-		return true;
-	server = config_find_server(node->config, program->name);
-	return server && !server->disabled;
-}
-
 static void start_process(struct node *node, const struct action *action)
 {
 	const struct program *program = action->start;
 	struct child *child;
 	struct err err = {0};
 
-	if (!is_wanted(node, program)) {
+	/* its start may have waited while a reload took it away */
+	if (program->role == ROLE_UPSTREAM && !node_wants_server(node, program->name)) {
 		tree_child_ignored(node->tree, clock_ms(), action->instance);
 		return;
 	}

@@ -27,6 +27,13 @@ struct server_retry {
 
 enum { UPSTREAM_STARTING, UPSTREAM_RUNNING, UPSTREAM_GAVE_UP, UPSTREAM_STOPPING };
 
+bool node_wants_server(const struct node *node, const char *name)
+{
+	const struct config_server *server = config_find_server(node->config, name);
+
+	return server && !server->disabled;
+}
+
 static void tell(const struct server_retry *server, struct child *registry)
 {
 	const struct msg_upstream_state state = {

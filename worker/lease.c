@@ -46,6 +46,7 @@ static void on_lease(struct link *link, const struct message *msg, void *arg)
 	}
 	take(worker, lease, msg->payload);
 	link_post(link, MSG_LEASE_TAKEN, msg->stream, &taken);
+	servers_resubscribe(worker);
 }
 
 /* They come before the lease, so that nothing is served without them. */

@@ -342,7 +342,7 @@ static void on_complete(struct request *request, struct span params)
 		fail_unknown(request, "prompt", name);
 }
 
-/* Whose a task is stands in what its client knows it by; that server's upstream worker checks it. */
+/* Whose a task is stands in its handle, which that server's upstream worker checks. */
 static void on_handle(struct request *request, struct span params)
 {
 	const struct catalogue *catalogue = request->worker->catalogue;

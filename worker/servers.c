@@ -1,5 +1,6 @@
 #include "servers.h"
 #include "asks.h"
+#include "backoff.h"
 #include "clock.h"
 #include "json_write.h"
 #include "log.h"
@@ -12,6 +13,7 @@
 #include <utlist.h>
 
 #define RETRY_MS 50u
+#define RETRY_LAST_MS 5000u
 /* How long calls wait for an upstream worker that is not there. */
 #define WAIT_MS 5000u
 #define TRIES_MAX 3u
@@ -164,6 +166,28 @@ static void attach(struct server *server)
 	buf_free(&who);
 }
 
+static bool is_waited_for(const struct server *server)
+{
+	const struct request *request;
+
+	DL_FOREACH(server->worker->requests, request)
+	{
+		if (request->server == server && request->waiting)
+			return true;
+	}
+	return false;
+}
+
+/* Calls do not wait long; for what the client is subscribed to there is time. */
+static uint64_t pause_of(struct server *server)
+{
+	server->denials++;
+	return is_waited_for(server) ? RETRY_MS
+				     : backoff_ms(server->denials, RETRY_MS, RETRY_LAST_MS,
+					       hash64(server->name, strlen(server->name),
+						       server->worker->session.epoch));
+}
+
 static void on_link(struct process *process, struct link *link, const struct err *err, void *arg)
 {
 	struct server *server = arg;
@@ -172,15 +196,24 @@ static void on_link(struct process *process, struct link *link, const struct err
 	server->opening = false;
 	if (!link) {
 		log_debug("server.no_link", err_text(err), KV_STR("server", server->name));
-		server->retry_ms = clock_ms() + RETRY_MS;
+		server->retry_ms = clock_ms() + pause_of(server);
 		worker_tick_in(server->worker, RETRY_MS);
 		return;
 	}
 	server->link = link;
+	server->denials = 0;
 	server->since_ms = 0;
 	link_set_user(link, server);
 	attach(server);
 	send_waiting(server);
+}
+
+static void ask_for_link(struct server *server, uint64_t now)
+{
+	if (server->opening || server->link || now < server->retry_ms)
+		return;
+	server->opening = process_open_link(server->worker->process, ROLE_UPSTREAM, server->name, 0,
+				  on_link, server) == 0;
 }
 
 static void open_link(struct server *server)
@@ -190,10 +223,42 @@ static void open_link(struct server *server)
 	if (!server->since_ms)
 		server->since_ms = now;
 	worker_tick_in(server->worker, RETRY_MS);
-	if (server->opening || server->link || now < server->retry_ms)
+	ask_for_link(server, now);
+}
+
+static bool is_subscribed(const struct server *server)
+{
+	const struct session_mark *mark;
+
+	for (mark = server->worker->session.subscriptions.first; mark; mark = mark->hh.next)
+		if (strcmp(mark->server, server->name) == 0)
+			return true;
+	return false;
+}
+
+/* Nobody calls it; but the client is to hear of what it is subscribed to there. */
+static void keep_link(struct server *server)
+{
+	uint64_t now = clock_ms();
+
+	server->since_ms = 0;
+	if (server->worker->session_over || server->worker->ending || !is_subscribed(server))
 		return;
-	server->opening = process_open_link(server->worker->process, ROLE_UPSTREAM, server->name, 0,
-				  on_link, server) == 0;
+	worker_tick_in(server->worker,
+		server->retry_ms > now ? server->retry_ms - now : (uint64_t)RETRY_MS);
+	ask_for_link(server, now);
+}
+
+void servers_resubscribe(struct worker *worker)
+{
+	const struct session_mark *mark;
+	struct server *server;
+
+	for (mark = worker->session.subscriptions.first; mark; mark = mark->hh.next) {
+		server = server_get(worker, span_str(mark->server));
+		if (server && !server->link)
+			keep_link(server);
+	}
 }
 
 int server_call(struct worker *worker, struct span name, struct request *request, struct span tool,
@@ -258,18 +323,6 @@ void server_notify(
 			link_send(each->link, MSG_CLIENT_NOTE, 0, &fields, params, NULL);
 }
 
-static bool is_waited_for(const struct server *server)
-{
-	const struct request *request;
-
-	DL_FOREACH(server->worker->requests, request)
-	{
-		if (request->server == server && request->waiting)
-			return true;
-	}
-	return false;
-}
-
 /* Too long without an upstream worker: whoever waits is told. One at a time, because an answer may
  * change the list. */
 static bool give_up_one(struct server *server)
@@ -298,7 +351,7 @@ void server_tick(struct worker *worker, uint64_t now_ms)
 			continue;
 		}
 		if (!is_waited_for(server)) {
-			server->since_ms = 0;
+			keep_link(server);
 			continue;
 		}
 		if (!server->since_ms || now_ms - server->since_ms <= WAIT_MS) {
@@ -487,6 +540,8 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 		;
 	if (is_waited_for(server))
 		open_link(server);
+	else
+		keep_link(server);
 }
 
 const struct link_handlers worker_upstream_handlers = {

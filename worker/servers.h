@@ -19,6 +19,7 @@ struct server {
 	bool draining; /* what is new waits for the successor of its upstream worker */
 	struct own_list *own[CATALOGUE_KIND_MAX]; /* or NULL */
 	uint64_t retry_ms;                        /* not asked for again before */
+	unsigned denials;                         /* in a row */
 	uint64_t since_ms;                        /* since when calls wait for it; 0: none do */
 	UT_hash_handle hh;
 };
@@ -39,6 +40,8 @@ void server_cancel(struct request *request, struct span reason);
 /* A notification of the client for one server (NULL: for all this session has spoken with). */
 void server_notify(
 	struct worker *worker, struct server *server, struct span method, struct span params);
+/* The session is taken up: its servers are to tell of what it is subscribed to. */
+void servers_resubscribe(struct worker *worker);
 /* Calls that wait: open links, or give up. */
 void server_tick(struct worker *worker, uint64_t now_ms);
 struct server *server_find(struct worker *worker, struct span name);

@@ -16,7 +16,7 @@
 
 /* Until the worker has CALL_FORWARDED in writing, a call waits for so long and tries again. */
 #define HELD_MS 2
-/* A task keeps its server's process for its ttl, but at most so long after it was last asked for. */
+/* A task keeps its process for its ttl, but at most so long after it was last asked for. */
 #define TASK_KEPT_MS 3600000u
 /* Of one request, those that repeat its body. */
 #define HEADERS_MAX (256u * 1024u)
@@ -142,7 +142,7 @@ static void note_success(const struct call *call, struct span result)
 	struct buf id;
 
 	if (call->method == MCP_RESOURCES_SUBSCRIBE && call->subject)
-		pool_subscribed(call);
+		mark_add(&client->subscriptions, span_str(call->subject));
 	else if (call->method == MCP_RESOURCES_UNSUBSCRIBE && call->subject)
 		mark_remove(&client->subscriptions, span_str(call->subject));
 	if (call->task || call->method == MCP_TASKS_GET || handle_is_in(call, result))

@@ -40,11 +40,16 @@ bool mark_has(const struct mark *marks, struct span key)
 
 int mark_add(struct mark **marks, struct span key)
 {
+	return mark_put(marks, key, CLIENT_MARKS_MAX);
+}
+
+int mark_put(struct mark **marks, struct span key, unsigned max)
+{
 	struct mark *mark;
 
 	if (key.len == 0 || mark_has(*marks, key))
 		return 0;
-	if (HASH_COUNT(*marks) >= CLIENT_MARKS_MAX)
+	if (HASH_COUNT(*marks) >= max)
 		return -ERR_TOO_MANY;
 	mark = malloc(sizeof(*mark) + key.len);
 	if (!mark)
@@ -107,6 +112,11 @@ bool client_uses(const struct client *client, const struct instance *instance)
 {
 	return instance->pool ? pool_serves(instance->pool, client)
 			      : client_instance(client) == instance;
+}
+
+bool client_hears(const struct client *client, const struct instance *instance)
+{
+	return client_uses(client, instance) && (!instance->pool || instance->subscriber);
 }
 
 bool client_knows(struct client *client, struct call *call)
@@ -299,6 +309,29 @@ static enum mcp_log_level level_of(struct span name)
 	return mcp_log_level_parse(span_str(quoted));
 }
 
+/*
+ * A client that was subscribed before this process was there: it is not to be deaf until
+ * it calls something.
+ */
+static void resume_subscriptions(struct client *client)
+{
+	struct upstream *up = client->up;
+	struct err err = {0};
+
+	if (!client->attached || !client->subscriptions || !up->ops || !upstream_isolates(up) ||
+		up->stop_until_ms)
+		return;
+	if (client->era == MCP_MODERN) {
+		pool_subscribe(client);
+		return;
+	}
+	client->instance = instance_new(up, client, NULL);
+	if (!client->instance || instance_want(client->instance, &err) < 0)
+		log_warn("server.not_subscribed",
+			client->instance ? err_text(&err) : "no memory for a conversation",
+			KV_STR("server", up->server->name), KV_STR("session", client->tag));
+}
+
 static void on_attach(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_attach *attach = msg->fields;
@@ -329,6 +362,8 @@ static void on_attach(struct link *link, const struct message *msg, void *arg)
 		handshake_set_level(instance);
 		handshake_subscribe(instance, client);
 		listen_update(instance);
+	} else {
+		resume_subscriptions(client);
 	}
 }
 
@@ -385,8 +420,8 @@ static bool is_cancelled(const struct client *client, uint32_t stream)
 	return false;
 }
 
-static int find_instance(
-	struct client *client, struct span params, struct instance **ret, struct err *err)
+static int find_instance(struct client *client, enum mcp_method method, struct span params,
+	struct instance **ret, struct err *err)
 {
 	struct upstream *up = client->up;
 
@@ -399,7 +434,7 @@ static int find_instance(
 		return err_set(
 			err, ERR_TOO_MANY, "%s: too many calls are under way", up->server->name);
 	if (upstream_isolates(up) && client->era == MCP_MODERN)
-		return pool_pick(client, params, ret, err);
+		return pool_pick(client, method, params, ret, err);
 	if (upstream_isolates(up) && !client->instance) {
 		client->instance = up->ops ? instance_new(up, client, NULL) : NULL;
 		if (!client->instance && up->ops)
@@ -412,13 +447,12 @@ static int find_instance(
 	return instance_want(*ret, err);
 }
 
-/* Of a server of the modern era the requestState is the server's own. */
+/* Perhaps of ours; of a server of the modern era the requestState is the server's own. */
 static bool is_resumption(const struct client *client, const struct message *msg)
 {
 	const struct msg_call *fields = msg->fields;
 
 	return client->era == MCP_MODERN && client->attached &&
-	       client->up->speaks[MCP_MODERN] != SPEAKS_YES &&
 	       (mcp_method_info(mcp_method_find(fields->method))->flags & MCP_ROUNDS) &&
 	       json_object_get(msg->payload, SPAN_LIT("requestState")).len > 0;
 }
@@ -437,7 +471,8 @@ static void take_call(struct client *client, const struct message *msg)
 	if (r == 0 && is_resumption(client, msg) && parked_resume(client, msg))
 		return;
 	if (r == 0)
-		r = find_instance(client, msg->payload, &instance, &err);
+		r = find_instance(client, mcp_method_find(fields->method), msg->payload, &instance,
+			&err);
 	if (r == 0) {
 		HASH_FIND(by_stream, client->calls, &msg->stream, sizeof(msg->stream), call);
 		if (call)

@@ -9,6 +9,7 @@
 #define CLIENT_MARKS_MAX 4096u
 
 #define CLIENT_EARLY_CANCELS 32u
+#define CLIENT_PRINCIPAL_SIZE 128u
 
 struct mark {
 	UT_hash_handle hh;
@@ -27,7 +28,7 @@ struct client {
 	unsigned n_calls;
 	bool attached;
 	char tag[24]; /* a word for logs */
-	char principal[128];
+	char principal[CLIENT_PRINCIPAL_SIZE];
 	enum mcp_era era; /* modern: no session, many clients of one principal */
 	enum mcp_version version;
 	enum mcp_log_level level;
@@ -49,6 +50,8 @@ void client_free(struct client *client);
 struct instance *client_instance(const struct client *client);
 /* Does this instance serve it, alone or with others? */
 bool client_uses(const struct client *client, const struct instance *instance);
+/* Does it hear there of what it is subscribed to? Of a pool, in one conversation. */
+bool client_hears(const struct client *client, const struct instance *instance);
 /* A call's fate. */
 void client_done(struct client *client, const struct call *call, struct outcome *outcome);
 /* The fate of a call that it may not have any more. */
@@ -62,7 +65,10 @@ void client_note(
 bool client_knows(struct client *client, struct call *call);
 
 bool mark_has(const struct mark *marks, struct span key);
+/* -ERR_TOO_MANY: there are CLIENT_MARKS_MAX; -ERR_NO_MEMORY. */
 int mark_add(struct mark **marks, struct span key);
+/* The same with another limit. */
+int mark_put(struct mark **marks, struct span key, unsigned max);
 void mark_remove(struct mark **marks, struct span key);
 void marks_free(struct mark **marks);
 /* Has another client that the same instances serve subscribed to this? */

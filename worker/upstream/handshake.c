@@ -134,6 +134,7 @@ static void become_ready(struct instance *instance, enum mcp_era era)
 	struct upstream *up = instance->up;
 
 	up->speaks[era] = SPEAKS_YES;
+	up->was_modern = up->speaks[MCP_MODERN] == SPEAKS_YES;
 	/* silence, too, means that a server is of the older era */
 	if (instance->denied[!era] || (era == MCP_LEGACY && instance->asked[MCP_MODERN]))
 		up->speaks[!era] = SPEAKS_NO;
@@ -150,6 +151,7 @@ static void become_ready(struct instance *instance, enum mcp_era era)
 		KV_STR("protocol", mcp_version_name(instance->version)));
 	if (era == MCP_LEGACY)
 		say_initialized(instance);
+	pool_settle(instance);
 	handshake_restore(instance);
 	if (instance->listing)
 		listing_begin(instance->listing);
@@ -367,7 +369,7 @@ void handshake_restore(struct instance *instance)
 	}
 	DL_FOREACH(instance->up->clients, client)
 	{
-		if (client_uses(client, instance))
+		if (client_hears(client, instance))
 			handshake_subscribe(instance, client);
 	}
 }

@@ -269,9 +269,18 @@ static bool http_busy(const struct upstream *up)
 	return host->farewells != NULL;
 }
 
+/* Over HTTP+SSE all comes on one stream. */
+static bool http_relates(const struct upstream *up)
+{
+	const struct http_host *host = up->shared;
+
+	return !host->legacy;
+}
+
 const struct transport_ops transport_http = {
 	.name = "http",
 	.per_session = true,
+	.relates = http_relates,
 	.open = http_open,
 	.send = http_send,
 	.negotiated = http_negotiated,

@@ -90,7 +90,7 @@ static void on_updated(struct instance *instance, const struct jsonrpc *msg, uin
 	if (json_string_append(json_object_get(msg->params, SPAN_LIT("uri")), &uri) == 0) {
 		DL_FOREACH(instance->up->clients, client)
 		{
-			if (client_uses(client, instance) &&
+			if (client_hears(client, instance) &&
 				mark_has(client->subscriptions, buf_span(&uri)))
 				client_note(client, NULL, msg->method, msg->params);
 		}

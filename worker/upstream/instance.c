@@ -189,7 +189,7 @@ static uint64_t next_pause(struct instance *instance, bool was_ready)
 static bool is_missed(const struct instance *instance)
 {
 	return instance->listing || instance->waiting ||
-	       (instance->pool ? pool_is_subscribed(instance->pool)
+	       (instance->pool ? pool_is_subscribed(instance)
 			       : instance->client->subscriptions != NULL);
 }
 
@@ -230,7 +230,7 @@ static bool is_idle(const struct instance *instance)
 	return !instance->listing && !calls_of_clients(instance) &&
 	       !(instance->client && instance->client->n_calls) &&
 	       !instance->asks && clock_ms() >= instance->tasks_until_ms &&
-	       !(instance->pool ? pool_is_subscribed(instance->pool)
+	       !(instance->pool ? pool_is_subscribed(instance)
 				: instance->client->subscriptions != NULL);
 }
 
@@ -274,8 +274,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		break;
 	case INSTANCE_STOPPED:
 		/* nobody has wanted it back since */
-		if (instance->pool)
+		if (instance->pool && !pool_is_subscribed(instance))
 			pool_leave(instance);
+		else if (instance->pool && open_if_room(instance, &err) < 0)
+			refuse_waiting(instance, &err);
 		break;
 	default:
 		break;

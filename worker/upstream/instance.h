@@ -28,6 +28,7 @@ struct instance {
 	struct upstream *up;
 	struct client *client; /* whose it is; NULL for a pool's and the catalogue's */
 	struct pool *pool;     /* whose it is; or NULL */
+	bool subscriber;       /* of a pool: the one that hears for its principal */
 	char label[24];
 	enum instance_state state;
 	struct transport *transport;

@@ -1,4 +1,5 @@
 #include "listen.h"
+#include "backoff.h"
 #include "call.h"
 #include "client.h"
 #include "hash.h"
@@ -8,15 +9,22 @@
 #include <stdlib.h>
 #include <utlist.h>
 
+/* Of one stream, for all its clients. */
+#define URIS_MAX 65536u
 #define URIS_BYTES_MAX (1024u * 1024u)
-/* A stream that ended is asked for again after this. */
-#define AGAIN_MS 1000
+/* A stream that ended is asked for again after a pause between these, */
+#define AGAIN_FIRST_MS 1000u
+#define AGAIN_LAST_MS 60000u
+/* and one that lasted so long is the first to fail. */
+#define LASTED_MS 60000u
 
 struct listen {
 	struct instance *instance;
 	uint64_t id;     /* of the request; 0: none */
 	uint64_t filter; /* hash of what it asks for */
 	struct event *timer;
+	uint64_t since_ms; /* since when it is asked for */
+	unsigned failures; /* in a row */
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -50,6 +58,7 @@ void listen_reset(struct instance *instance)
 	if (!instance->listen)
 		return;
 	instance->listen->id = 0;
+	instance->listen->failures = 0;
 	event_del(instance->listen->timer);
 }
 
@@ -64,41 +73,38 @@ void listen_free(struct instance *instance)
 
 /* --- what for ---------------------------------------------------------------------------- */
 
-static bool is_first_with(
-	const struct client *client, const struct instance *instance, struct span uri)
+/* What one client is subscribed to, but for what is there already. */
+static void write_marks(
+	const struct client *client, struct mark **written, unsigned *n, struct buf *out)
 {
-	const struct client *other;
+	const struct mark *mark;
 
-	DL_FOREACH(instance->up->clients, other)
-	{
-		if (other == client)
-			return true;
-		if (client_uses(other, instance) && mark_has(other->subscriptions, uri))
-			return false;
+	for (mark = client->subscriptions; mark; mark = mark->hh.next) {
+		struct span uri = span_of(mark->key, mark->hh.keylen);
+		int r = mark_has(*written, uri) ? 1 : mark_put(written, uri, URIS_MAX);
+
+		if (r < 0)
+			buf_fail(out, r);
+		if (r != 0)
+			continue;
+		if ((*n)++ > 0)
+			buf_append_char(out, ',');
+		json_write_string(out, uri);
 	}
-	return true;
 }
 
 static unsigned write_uris(const struct instance *instance, struct buf *out)
 {
 	const struct client *client;
-	const struct mark *mark;
+	struct mark *written = NULL;
 	unsigned n = 0;
 
 	DL_FOREACH(instance->up->clients, client)
 	{
-		if (!client_uses(client, instance))
-			continue;
-		for (mark = client->subscriptions; mark; mark = mark->hh.next) {
-			struct span uri = span_of(mark->key, mark->hh.keylen);
-
-			if (!is_first_with(client, instance, uri))
-				continue;
-			if (n++ > 0)
-				buf_append_char(out, ',');
-			json_write_string(out, uri);
-		}
+		if (client_hears(client, instance))
+			write_marks(client, &written, &n, out);
 	}
+	marks_free(&written);
 	return n;
 }
 
@@ -140,9 +146,21 @@ static unsigned write_filter(const struct instance *instance, struct buf *out)
 
 /* --- the request ------------------------------------------------------------------------- */
 
+static void ask_again_later(struct listen *listen)
+{
+	uint64_t ms;
+	struct timeval tv;
+
+	if (clock_ms() - listen->since_ms > LASTED_MS)
+		listen->failures = 0;
+	ms = backoff_ms(++listen->failures, AGAIN_FIRST_MS, AGAIN_LAST_MS,
+		(uint64_t)(uintptr_t)listen);
+	tv = (struct timeval){(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
+	event_add(listen->timer, &tv);
+}
+
 static void on_over(struct instance *instance, const struct outcome *outcome, void *arg)
 {
-	const struct timeval again = {.tv_sec = AGAIN_MS / 1000};
 	struct listen *listen = instance->listen;
 
 	(void)arg;
@@ -155,7 +173,7 @@ static void on_over(struct instance *instance, const struct outcome *outcome, vo
 		log_debug("server.no_stream", "it refuses subscriptions/listen",
 			KV_STR("server", instance->up->server->name));
 	else
-		event_add(listen->timer, &again);
+		ask_again_later(listen);
 }
 
 static uint64_t newest(const struct instance *instance)
@@ -200,6 +218,7 @@ void listen_update(struct instance *instance)
 		(listen = listen_of(instance))) {
 		listen->id = 0;
 		listen->filter = filter;
+		listen->since_ms = clock_ms();
 		if (n > 0 && call_own(instance, MCP_SUBSCRIPTIONS_LISTEN, buf_span(&params), 0,
 				     on_over, NULL) == 0)
 			listen->id = newest(instance);

@@ -30,12 +30,23 @@ struct parked {
 	unsigned n_questions, n_asked, rounds;
 	bool away;           /* the client has the state; nobody waits here */
 	struct event *timer; /* away: until when; else the answers may go */
+	size_t bytes;        /* counted in the upstream worker's parked_bytes */
 	/* how it ended while the client was away */
 	struct outcome end;
 	char *payload;
 };
 
 /* --- life -------------------------------------------------------------------------------- */
+
+/* Keep so much more. False: all calls together would take too much. */
+static bool take_room(struct parked *parked, size_t bytes)
+{
+	if (bytes > PARKED_BYTES_MAX - parked->up->parked_bytes)
+		return false;
+	parked->bytes += bytes;
+	parked->up->parked_bytes += bytes;
+	return true;
+}
 
 static void question_free(struct parked *parked, struct question *question)
 {
@@ -52,6 +63,7 @@ static void parked_free(struct parked *parked)
 	while (parked->questions)
 		question_free(parked, parked->questions);
 	HASH_DEL(parked->up->parked, parked);
+	parked->up->parked_bytes -= parked->bytes;
 	if (parked->timer)
 		event_free(parked->timer);
 	free(parked->principal);
@@ -196,11 +208,11 @@ static void give_round(struct parked *parked)
 static struct question *question_new(struct parked *parked, const struct jsonrpc *msg)
 {
 	size_t size = msg->id.len + msg->method.len + msg->params.len;
-	struct question *question = parked->n_questions < PARKED_QUESTIONS_MAX
-					    ? calloc(1, sizeof(*question) + size)
-					    : NULL;
+	struct question *question = NULL;
 	char *at;
 
+	if (parked->n_questions < PARKED_QUESTIONS_MAX && take_room(parked, size))
+		question = calloc(1, sizeof(*question) + size);
 	if (!question)
 		return NULL;
 	at = question->memory;
@@ -321,6 +333,9 @@ static int take_answers(struct parked *parked, struct span answers, struct err *
 		if (json_type(answer) != JSON_OBJECT)
 			return err_set(err, ERR_INVALID_PARAMS,
 				"inputResponses: %s must be an object", question->key);
+		if (!take_room(parked, answer.len))
+			return err_set(err, ERR_TOO_MANY,
+				"too much waits for its clients: try again later");
 		free(question->answer);
 		question->answer = strndup(answer.p, answer.len);
 		if (!question->answer)
@@ -389,6 +404,27 @@ bool parked_resume(struct client *client, const struct message *msg)
 
 /* --- the call is over -------------------------------------------------------------------- */
 
+/* Where there is no room for what the server answered, its client is told that. */
+static void keep_end(struct parked *parked, const struct outcome *outcome)
+{
+	struct span payload = outcome->payload;
+
+	parked->end = *outcome;
+	parked->end.payload = SPAN_NONE;
+	if (outcome->kind == 2)
+		return;
+	if (take_room(parked, payload.len))
+		parked->payload = strndup(payload.p ? payload.p : "", payload.len);
+	if (parked->payload) {
+		parked->end.payload = span_of(parked->payload, payload.len);
+		return;
+	}
+	parked->end.kind = 2;
+	err_set(&parked->end.err, ERR_TOO_LARGE,
+		"%s: it has answered, but too much waits for clients: the answer is lost",
+		parked->up->server->name);
+}
+
 void parked_over(struct call *call, const struct outcome *outcome)
 {
 	struct parked *parked = call->parked;
@@ -401,10 +437,5 @@ void parked_over(struct call *call, const struct outcome *outcome)
 		parked_free(parked);
 		return;
 	}
-	parked->end = *outcome;
-	parked->payload = strndup(outcome->payload.p ? outcome->payload.p : "",
-		outcome->payload.len);
-	parked->end.payload = span_of(parked->payload, parked->payload ? outcome->payload.len : 0);
-	if (outcome->kind != 2 && !parked->payload)
-		parked_free(parked);
+	keep_end(parked, outcome);
 }

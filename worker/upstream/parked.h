@@ -13,6 +13,8 @@
 
 /* Calls at once, of all clients; questions of one call that are open; rounds of one call. */
 #define PARKED_MAX 256u
+/* What all of them keep: questions, answers, results that are not fetched yet. */
+#define PARKED_BYTES_MAX (64u * 1024u * 1024u)
 #define PARKED_QUESTIONS_MAX 32u
 #define PARKED_ROUNDS_MAX 64u
 

@@ -1,5 +1,7 @@
 #include "pool.h"
 #include "clock.h"
+#include "listen.h"
+#include "log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,19 +10,19 @@
 /* Where the server is known to be told with each request, abilities make no difference. */
 static unsigned abilities_that_count(const struct upstream *up, struct span params)
 {
-	if (up->speaks[MCP_MODERN] == SPEAKS_YES)
+	if (up->speaks[MCP_MODERN] == SPEAKS_YES ||
+		(up->speaks[MCP_MODERN] == SPEAKS_UNKNOWN && up->was_modern))
 		return 0;
 	return era_abilities(json_path(params, "_meta", MCP_META_CLIENT_CAPABILITIES, NULL));
 }
 
-static struct pool *pool_of(struct client *client, unsigned abilities)
+static struct pool *pool_of(struct upstream *up, struct span principal, unsigned abilities)
 {
-	struct upstream *up = client->up;
-	size_t principal_len = strlen(client->principal), len;
-	char key[sizeof(client->principal) + 16];
+	char key[CLIENT_PRINCIPAL_SIZE + 16];
 	struct pool *pool;
+	size_t len;
 
-	len = (size_t)snprintf(key, sizeof(key), "%s\n%u", client->principal, abilities);
+	len = (size_t)snprintf(key, sizeof(key), "%.*s\n%u", SPAN_ARG(principal), abilities);
 	HASH_FIND(hh, up->pools, key, len, pool);
 	if (pool)
 		return pool;
@@ -29,7 +31,7 @@ static struct pool *pool_of(struct client *client, unsigned abilities)
 		return NULL;
 	pool->up = up;
 	pool->abilities = abilities;
-	pool->principal_len = principal_len;
+	pool->principal_len = principal.len;
 	era_write_abilities(abilities, pool->capabilities);
 	memcpy(pool->key, key, len + 1);
 	HASH_ADD_KEYPTR(hh, up->pools, pool->key, len, pool);
@@ -46,20 +48,33 @@ static void free_if_empty(struct pool *pool)
 
 static bool serves_one_at_a_time(const struct instance *instance)
 {
+	const struct upstream *up = instance->up;
+
 	return instance->pool && instance->pool->abilities != 0 && instance->era == MCP_LEGACY &&
-	       instance->up->ops->has_child;
+	       !(up->ops->relates && up->ops->relates(up));
+}
+
+static bool may_ask_back(const struct call *call)
+{
+	return (call->client || call->parked) &&
+	       (mcp_method_info(call->method)->flags & MCP_ROUNDS);
 }
 
 bool pool_is_taken(const struct call *call)
 {
 	const struct call *other;
 
-	if (!call->client || !serves_one_at_a_time(call->instance))
+	if (!may_ask_back(call) || !serves_one_at_a_time(call->instance))
 		return false;
 	for (other = call->instance->calls; other; other = other->hh.next)
-		if (other->client || other->parked)
+		if (may_ask_back(other))
 			return true;
 	return false;
+}
+
+bool pool_lets_pass(const struct call *call)
+{
+	return call->instance->pool && !may_ask_back(call);
 }
 
 /* Calls of clients; what we ask ourselves keeps nobody waiting. */
@@ -82,7 +97,12 @@ static bool is_down(const struct instance *instance)
 
 static bool is_better(const struct instance *a, const struct instance *b)
 {
-	return is_down(a) != is_down(b) ? is_down(b) : load(a) < load(b);
+	if (is_down(a) != is_down(b))
+		return is_down(b);
+	/* what a process of the modern era has given out, it alone may know again */
+	if (a->up->ops->has_child && b->era == MCP_MODERN)
+		return false;
+	return load(a) < load(b);
 }
 
 static unsigned count_pooled(const struct upstream *up)
@@ -127,15 +147,36 @@ static int add(struct pool *pool, struct instance **ret, struct err *err)
 	return r;
 }
 
-int pool_pick(struct client *client, struct span params, struct instance **ret, struct err *err)
+static bool is_subscription(enum mcp_method method)
 {
-	struct pool *pool = pool_of(client, abilities_that_count(client->up, params));
-	struct instance *best = pool ? least_busy(pool) : NULL;
+	return method == MCP_RESOURCES_SUBSCRIBE || method == MCP_RESOURCES_UNSUBSCRIBE;
+}
+
+static struct instance *find_subscriber(const struct client *client)
+{
+	struct instance *each;
+
+	DL_FOREACH(client->up->instances, each)
+	{
+		if (each->subscriber && pool_serves(each->pool, client))
+			return each;
+	}
+	return NULL;
+}
+
+/* Can it take one call more, whatever is under way in it? */
+static bool has_room(const struct instance *instance, enum mcp_method method)
+{
+	return load(instance) == 0 || !serves_one_at_a_time(instance) ||
+	       !(mcp_method_info(method)->flags & MCP_ROUNDS);
+}
+
+static int pick(struct pool *pool, enum mcp_method method, struct instance **ret, struct err *err)
+{
+	struct instance *best = least_busy(pool);
 	int r;
 
-	if (!pool)
-		return err_set(err, ERR_NO_MEMORY, "no memory for a conversation");
-	if (best && !is_down(best) && (load(best) == 0 || !serves_one_at_a_time(best))) {
+	if (best && !is_down(best) && has_room(best, method)) {
 		*ret = best;
 		return instance_want(best, err);
 	}
@@ -147,6 +188,82 @@ int pool_pick(struct client *client, struct span params, struct instance **ret, 
 	free_if_empty(pool);
 	return r;
 }
+
+int pool_pick(struct client *client, enum mcp_method method, struct span params,
+	struct instance **ret, struct err *err)
+{
+	struct instance *subscriber = is_subscription(method) ? find_subscriber(client) : NULL;
+	struct pool *pool;
+	int r;
+
+	if (subscriber) {
+		*ret = subscriber;
+		return instance_want(subscriber, err);
+	}
+	pool = pool_of(client->up, span_str(client->principal),
+		abilities_that_count(client->up, params));
+	if (!pool)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a conversation");
+	r = pick(pool, method, ret, err);
+	if (r == 0 && is_subscription(method))
+		(*ret)->subscriber = true;
+	return r;
+}
+
+void pool_settle(struct instance *instance)
+{
+	struct pool *from = instance->pool, *to;
+
+	if (!from || instance->era != MCP_MODERN || from->abilities == 0)
+		return;
+	to = pool_of(from->up, span_of(from->key, from->principal_len), 0);
+	if (!to)
+		return;
+	instance->pool = to;
+	to->n++;
+	from->n--;
+	free_if_empty(from);
+}
+
+/* --- subscriptions ----------------------------------------------------------------------- */
+
+bool pool_serves(const struct pool *pool, const struct client *client)
+{
+	return client->era == MCP_MODERN && strlen(client->principal) == pool->principal_len &&
+	       memcmp(client->principal, pool->key, pool->principal_len) == 0;
+}
+
+bool pool_is_subscribed(const struct instance *instance)
+{
+	const struct client *client;
+
+	if (!instance->subscriber)
+		return false;
+	DL_FOREACH(instance->up->clients, client)
+	{
+		if (client->subscriptions && pool_serves(instance->pool, client))
+			return true;
+	}
+	return false;
+}
+
+void pool_subscribe(struct client *client)
+{
+	struct instance *instance = NULL;
+	struct err err = {0};
+
+	if (!client->subscriptions || client->up->stop_until_ms)
+		return;
+	if (pool_pick(client, MCP_RESOURCES_SUBSCRIBE, SPAN_NONE, &instance, &err) < 0) {
+		log_warn("server.not_subscribed", err_text(&err),
+			KV_STR("server", client->up->server->name));
+		return;
+	}
+	handshake_subscribe(instance, client);
+	listen_update(instance);
+}
+
+/* --- the end ----------------------------------------------------------------------------- */
 
 void pool_leave(struct instance *instance)
 {
@@ -165,40 +282,5 @@ void pools_free(struct upstream *up)
 	{
 		if (each->pool)
 			pool_leave(each);
-	}
-}
-
-bool pool_serves(const struct pool *pool, const struct client *client)
-{
-	return client->era == MCP_MODERN && strlen(client->principal) == pool->principal_len &&
-	       memcmp(client->principal, pool->key, pool->principal_len) == 0;
-}
-
-bool pool_is_subscribed(const struct pool *pool)
-{
-	const struct client *client;
-
-	DL_FOREACH(pool->up->clients, client)
-	{
-		if (client->subscriptions && pool_serves(pool, client))
-			return true;
-	}
-	return false;
-}
-
-void pool_subscribed(const struct call *call)
-{
-	const struct instance *here = call->instance;
-	struct instance *each;
-
-	mark_add(&call->client->subscriptions, span_str(call->subject));
-	if (!here->pool || !call->params)
-		return;
-	DL_FOREACH(here->up->instances, each)
-	{
-		if (each != here && each->pool && each->state == INSTANCE_READY &&
-			each->era == MCP_LEGACY && pool_serves(each->pool, call->client))
-			call_tell(each, MCP_RESOURCES_SUBSCRIBE,
-				span_of(call->params, call->params_len));
 	}
 }

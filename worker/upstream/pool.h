@@ -2,8 +2,11 @@
  * Conversations for clients without a session (2026-07-28). What such a client can it says with
  * each request; a server of the legacy era is told once, when the conversation begins. So there is
  * a pool of conversations for each principal and each set of abilities; a request takes one of
- * them, never one of its own. With a child process that may ask something back, a conversation
- * serves one request at a time: nothing else tells to which one a question belongs.
+ * them, never one of its own. Where the server may ask something back and its messages do not tell
+ * to which request they belong (transport.h), a conversation serves one such request at a time.
+ *
+ * A server of the modern era is told with each request: a principal has one pool with it. One of a
+ * principal's conversations, the subscriber, hears of all that its clients are subscribed to.
  */
 #ifndef GATEHOUSE_POOL_H
 #define GATEHOUSE_POOL_H
@@ -24,8 +27,11 @@ struct pool {
 	char key[]; /* principal, then the abilities */
 };
 
-/* The conversation for a request with these params, started if need be. As find_instance. */
-int pool_pick(struct client *client, struct span params, struct instance **ret, struct err *err);
+/* The conversation for a request, started if need be. As find_instance. */
+int pool_pick(struct client *client, enum mcp_method method, struct span params,
+	struct instance **ret, struct err *err);
+/* The conversation has begun: the server's era is known. */
+void pool_settle(struct instance *instance);
 /* Nobody uses it any more. */
 void pool_leave(struct instance *instance);
 /* The process ends. */
@@ -34,10 +40,11 @@ void pools_free(struct upstream *up);
 bool pool_serves(const struct pool *pool, const struct client *client);
 /* Must this call wait until the one that is under way in its conversation is over? */
 bool pool_is_taken(const struct call *call);
-/* A call has subscribed its client to something: the other conversations of the principal shall
- * know. */
-void pool_subscribed(const struct call *call);
-/* Is anybody of the principal subscribed to anything? */
-bool pool_is_subscribed(const struct pool *pool);
+/* Need it not wait behind those that do? It is none that the server asks something in. */
+bool pool_lets_pass(const struct call *call);
+/* The client is subscribed to something: see that a conversation hears of it. */
+void pool_subscribe(struct client *client);
+/* Is this the one that hears for its principal, and is there anything to hear of? */
+bool pool_is_subscribed(const struct instance *instance);
 
 #endif

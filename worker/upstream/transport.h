@@ -56,6 +56,12 @@ struct transport_ops {
 	bool per_session;
 	/* A conversation costs a process: config max bounds them. */
 	bool has_child;
+	/*
+	 * Does what the server says during a request come on that request's own stream? As far as
+	 * is known of the server; NULL: never. Else a question of the server can only be told to
+	 * belong to a request while that is the only one.
+	 */
+	bool (*relates)(const struct upstream *up);
 	/* label: a word for logs, empty when shared. Then opened or closed is called. */
 	int (*open)(struct upstream *up, const char *label, const struct transport_events *events,
 		void *arg, struct transport **ret, struct err *err);

@@ -52,8 +52,10 @@ struct upstream {
 
 	/* does it speak the era? Asked once, remembered until a conversation breaks */
 	enum upstream_speaks { SPEAKS_UNKNOWN, SPEAKS_YES, SPEAKS_NO } speaks[2]; /* by enum mcp_era */
+	bool was_modern; /* as last known: its conversations are chosen by that while it is asked again */
 	struct pool *pools;     /* of clients without a session (pool.h) */
 	struct parked *parked;  /* their calls that wait for them (parked.h) */
+	size_t parked_bytes;    /* that these keep */
 	struct seal *seal;      /* what such a call is known by again */
 	bool header_tools;      /* some tool wants headers for its arguments */
 
