@@ -133,6 +133,55 @@ START_TEST(test_order)
 }
 END_TEST
 
+#define FORMS \
+	"\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\"," \
+	"\"io.modelcontextprotocol/clientCapabilities\":{\"elicitation\":{\"form\":{}}}}"
+
+static struct world_call *ask(struct world_session *client, int n, const char *more)
+{
+	char params[1024];
+
+	snprintf(params, sizeof(params),
+		"{\"name\":\"ask\",\"arguments\":{\"text\":\"%d\"}," FORMS "%s}", n, more);
+	return world_call(client, "tools/call", params, 20000, false);
+}
+
+/* What the server asks in two calls at once, of clients without a session, belongs to each its own. */
+START_TEST(test_questions)
+{
+	struct world_session *client;
+	struct world_call *calls[2];
+	char more[512], expected[64];
+
+	start_up(_i, "-", "");
+	client = world_attach_modern(&world, "w", "p");
+	for (int i = 0; i < 2; i++)
+		calls[i] = ask(client, i, "");
+	for (int i = 0; i < 2; i++) {
+		const char *state;
+
+		world_until(&world, calls[i]->done);
+		ck_assert_msg(calls[i]->kind == 0, "%s", calls[i]->detail);
+		snprintf(expected, sizeof(expected), "\"params\":{\"message\": \"%d\"}", i);
+		assert_contains(calls[i]->payload, expected);
+		state = strstr(calls[i]->payload, "\"requestState\":");
+		ck_assert_ptr_nonnull(state);
+		snprintf(more, sizeof(more),
+			",%.*s,\"inputResponses\":{\"q1\":{\"action\":\"accept\",\"content\":{\"n\":"
+			"\"answer %d\"}}}",
+			(int)(strchr(state, '}') - state), state, i);
+		calls[i] = ask(client, i, more);
+	}
+	for (int i = 0; i < 2; i++) {
+		world_until(&world, calls[i]->done);
+		ck_assert_msg(calls[i]->kind == 0, "%s", calls[i]->detail);
+		snprintf(expected, sizeof(expected), "answer %d", i);
+		assert_contains(calls[i]->payload, expected);
+	}
+	end();
+}
+END_TEST
+
 START_TEST(test_notes)
 {
 	struct world_call *call;
@@ -340,6 +389,7 @@ static void add_all(TCase *tc, int i)
 		return;
 	tcase_add_loop_test(tc, test_order, i, i + 1);
 	tcase_add_loop_test(tc, test_notes, i, i + 1);
+	tcase_add_loop_test(tc, test_questions, i, i + 1);
 	tcase_add_loop_test(tc, test_too_large, i, i + 1);
 	tcase_add_loop_test(tc, test_forwarded, i, i + 1);
 	tcase_add_loop_test(tc, test_server_closes, i, i + 1);

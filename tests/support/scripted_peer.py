@@ -13,7 +13,7 @@ MODES, joined by commas ("-": none):
     ws         fragments (frames of 7 bytes)   accept, protocol, extension, upgrade (a bad handshake)   noprotocol
                status=N (instead of the handshake)    nopong
 Tools: echo {text}; odd (an answer with unusual JSON); raw (the request's params as they came); big {n}; notes {n};
-order {n} and ordered; hang; bye (answers, then ends the conversation); die (dies without an answer); headers; and of
+order {n} and ordered; hang; ask (asks for a form, and answers with what it is told); bye (answers, then ends the conversation); die (dies without an answer); headers; and of
 WebSocket alone: say {hex} (bytes on the wire as they are).
 """
 import asyncio
@@ -47,6 +47,7 @@ class Conversation:
     def __init__(self):
         self.n = os.getpid() if TRANSPORT == 'stdio' else next(numbers)
         self.headers = {}
+        self.asked = {}  # by the question's id: of the call, how its answer is sent, an event for when it was
         print('open', self.n, file=LOG)
 
     def ended(self, how=''):
@@ -57,12 +58,18 @@ class Conversation:
         params = message.get('params', {})
         tool = params.get('name', '')
         print('got', self.n, message.get('method', '-'), tool, file=LOG)
+        told = None
+        if message.get('id') in self.asked and 'method' not in message:
+            number, send, told = self.asked.pop(message['id'])
+            message = {'id': number, 'method': 'answer', 'params': message}
         if 'mute' in MODES or 'id' not in message or 'method' not in message:
             return
         result = await self.run(message, params, tool, raw, send)
         if result is not None:
             id = json.dumps(message['id']).encode()
             await send(b'{"jsonrpc":"2.0","id":' + id + b',"result":' + result + b'}')
+        if told:
+            told.set()
         if tool == 'bye':
             await self.end()
 
@@ -73,6 +80,8 @@ class Conversation:
                                'serverInfo': {'name': 'scripted-peer', 'version': '1'}}).encode()
         if message['method'] == 'tools/list':
             return b'{"tools":[{"name":"echo","inputSchema":{"type":"object"}}]}'
+        if message['method'] == 'answer':
+            return json.dumps({'content': [{'type': 'text', 'text': json.dumps(message['params'])}]}).encode()
         if message['method'] != 'tools/call':
             return b'{}'
         text = 'done'
@@ -95,6 +104,12 @@ class Conversation:
         elif tool == 'headers':
             text = json.dumps(self.headers)
         elif tool == 'hang':
+            return None
+        elif tool == 'ask':
+            asked = f'ask-{message["id"]}'
+            self.asked[asked] = (message['id'], send, asyncio.Event())
+            await send(json.dumps({'jsonrpc': '2.0', 'id': asked, 'method': 'elicitation/create',
+                                   'params': {'message': arguments['text']}}).encode())
             return None
         elif tool == 'die':
             await self.die()
@@ -224,6 +239,8 @@ class Http(Connection):
             return
         await self.begin_stream(f'Mcp-Session-Id: s{conversation.n}')
         await conversation.take(body, self.event)
+        for told in [told for _, send, told in conversation.asked.values() if send == self.event]:
+            await told.wait()
         if message.get('params', {}).get('name') == 'hang':
             await self.reader.read()
             raise Died

@@ -416,6 +416,99 @@ START_TEST(test_pool)
 }
 END_TEST
 
+static const char *const versions[] = {"2025-11-25", "2026-07-28"};
+static const char *const commands[] = {SCRIPTED, SCRIPTED " --modern"};
+
+/* What a client was subscribed to through a process that is gone it hears of again, uncalled. */
+START_TEST(test_subscribed_again)
+{
+	struct world_session *session;
+	struct world_call *call;
+
+	start_up(SESSION, commands[_i / 2]);
+	world_until(&world, world_alive(&world) == 0);
+	session = world_attach_again(
+		&world, "a", versions[_i % 2], "{\"subscriptions\":[\"test://a\"]}");
+	world_until(&world, world_alive(&world) == 1);
+	call = done(world_call(session, "tools/call",
+		"{\"name\":\"state\",\"arguments\":{}," META("{}") "}", 0, false));
+	assert_contains(call->payload, "test://a");
+	done(world_call(session, "tools/call",
+		"{\"name\":\"update\",\"arguments\":{\"text\":\"test://a\"}," META("{}") "}", 0,
+		false));
+	world_until(&world, session->n_notes == 1);
+	world_end(&world);
+}
+END_TEST
+
+#define STATE(can) "{\"name\":\"state\",\"arguments\":{}," META(can) "}"
+
+/* One of several processes hears for a principal; it stays, and the others may go. */
+START_TEST(test_subscriber)
+{
+	struct world_session *session, *other;
+	char a[256], b[256];
+	unsigned subscribed = 0;
+
+	start_up(SESSION "    idle: 500ms\n", SCRIPTED);
+	session = world_attach_modern(&world, "w1", "p");
+	other = world_attach_modern(&world, "w2", "p");
+	world_until(&world, world_alive(&world) == 0);
+	read_state(done(world_call(session, "tools/call", ASK "}", 0, false)), a);
+	read_state(done(world_call(other, "tools/call", ASK "}", 0, false)), b);
+	/* not behind the calls that wait for their clients */
+	ck_assert_uint_eq(done(world_call(session, "resources/subscribe",
+				       "{\"uri\":\"test://a\"," META(FORMS) "}", 0, true))
+				  ->kind,
+		0);
+	ck_assert_uint_eq(done(world_call(other, "resources/subscribe",
+				       "{\"uri\":\"test://b\"," META("{}") "}", 0, true))
+				  ->kind,
+		0);
+	subscribed += strstr(done(world_call(session, "tools/call", STATE("{}"), 0, false))->payload,
+			      "test://") != NULL;
+	resume(other, ASK, a, YES);
+	subscribed +=
+		strstr(done(world_call(session, "tools/call", STATE(FORMS), 0, false))->payload,
+			"test://") != NULL;
+	resume(other, ASK, b, YES);
+	ck_assert_uint_le(subscribed, 1);
+	world_until(&world, world_alive(&world) == 1);
+	world_pass(&world, 1200);
+	ck_assert_uint_eq(world_alive(&world), 1);
+	world_end(&world);
+}
+END_TEST
+
+static char *pid_of(struct world_session *session, const char *params)
+{
+	return done(world_call(session, "tools/call", params, 0, false))->payload;
+}
+
+#define PID(can) "{\"name\":\"pid\",\"arguments\":{}," META(can) "}"
+
+/* What a client can makes no difference where the server is told each time: not while the era is
+ * not known yet, and not after another one's process has died. */
+START_TEST(test_one_process)
+{
+	struct world_session *session, *other;
+	struct world_call *call;
+	char *pid;
+
+	world_start(&world, SESSION, SCRIPTED " --modern");
+	session = world_attach_modern(&world, "w1", "p");
+	other = world_attach_modern(&world, "w2", "q");
+	pid = pid_of(session, PID(FORMS));
+	ck_assert_str_eq(pid_of(session, PID("{}")), pid);
+	ck_assert_str_eq(pid_of(session, PID("{\"roots\":{}}")), pid);
+	call = done(world_call(other, "tools/call",
+		"{\"name\":\"die\",\"arguments\":{\"n\":1}," META("{}") "}", 0, false));
+	ck_assert_uint_eq(call->code, ERR_SERVER_DIED);
+	ck_assert_str_eq(pid_of(session, PID("{\"roots\":{}}")), pid);
+	world_end(&world);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("upstream eras");
@@ -433,6 +526,9 @@ static Suite *suite(void)
 	tcase_add_test(t, test_parked);
 	tcase_add_test(t, test_parked_dies);
 	tcase_add_test(t, test_pool);
+	tcase_add_loop_test(t, test_subscribed_again, 0, 4);
+	tcase_add_test(t, test_subscriber);
+	tcase_add_test(t, test_one_process);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -486,6 +486,12 @@ struct world_session *world_attach_modern(struct world *world, const char *id, c
 	return attach_as(world, id, "2026-07-28", principal, NULL);
 }
 
+struct world_session *world_attach_again(
+	struct world *world, const char *id, const char *version, const char *who)
+{
+	return attach_as(world, id, version, "p", who);
+}
+
 void world_close(struct world_session *session)
 {
 	link_free(session->link);

@@ -102,6 +102,9 @@ struct world_session *world_attach(struct world *world, const char *id, const ch
 /* One that serves clients of this principal without sessions. */
 struct world_session *world_attach_modern(
 	struct world *world, const char *id, const char *principal);
+/* Of principal p, with what it has asked for before. */
+struct world_session *world_attach_again(
+	struct world *world, const char *id, const char *version, const char *who);
 void world_close(struct world_session *session);
 /* A call; does not wait. */
 struct world_call *world_call(struct world_session *session, const char *method, const char *params,
