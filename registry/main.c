@@ -29,10 +29,13 @@ static void on_list(struct link *link, const struct message *msg, void *arg)
 	struct registry *registry = process_user(arg);
 	const struct msg_server_list *fields = msg->fields;
 	struct server *server = registry_find_own(registry, fields->server, link);
+	enum catalogue_kind kind = (enum catalogue_kind)fields->kind;
 
-	if (server && fields->kind < CATALOGUE_KIND_MAX)
-		registry_set_list(
-			registry, server, (enum catalogue_kind)fields->kind, msg->payload);
+	if (!server || fields->kind >= CATALOGUE_KIND_MAX)
+		return;
+	registry_set_list(registry, server, kind, msg->payload);
+	registry_set_freshness(
+		registry, server, kind, (uint32_t)fields->ttl_ms, fields->cache_public);
 }
 
 /* --- what the root says --------------------------------------------------------------------- */

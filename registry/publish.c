@@ -55,8 +55,10 @@ static struct catalogue_server facts_of(const struct server *server)
 		.idle_ms = (uint32_t)config->idle,
 	};
 
-	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
-		out.cache_private[kind] = true;
+	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++) {
+		out.ttl_ms[kind] = server->ttl_ms[kind];
+		out.cache_private[kind] = !server->cache_public[kind];
+	}
 	return out;
 }
 

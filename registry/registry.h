@@ -30,6 +30,8 @@ struct server {
 	char version[32];
 	struct text facts; /* JSON {"capabilities":…,"serverInfo":…,"instructions":…} */
 	struct text lists[CATALOGUE_KIND_MAX];
+	uint32_t ttl_ms[CATALOGUE_KIND_MAX];    /* of these, as the server says (2026-07-28); */
+	bool cache_public[CATALOGUE_KIND_MAX];  /* of one from the store: 0 and false */
 	struct text instructions; /* decoded from facts */
 	uint64_t since_ms;        /* of the state */
 };
@@ -68,6 +70,9 @@ void registry_set_facts(
 /* A list that is too large counts as none. Whether it is good is seen when it is merged. */
 void registry_set_list(struct registry *registry, struct server *server, enum catalogue_kind kind,
 	struct span list);
+/* How long clients may keep it, and whether others than one principal may. */
+void registry_set_freshness(struct registry *registry, struct server *server,
+	enum catalogue_kind kind, uint32_t ttl_ms, bool is_public);
 /* Take over a configuration (JSON): what is known of a server goes on being known, of a new one
  * what is stored. */
 int registry_set_config(struct registry *registry, struct span json, struct err *err);

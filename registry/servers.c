@@ -139,6 +139,16 @@ void registry_set_list(struct registry *registry, struct server *server, enum ca
 	registry_publish_soon(registry);
 }
 
+void registry_set_freshness(struct registry *registry, struct server *server,
+	enum catalogue_kind kind, uint32_t ttl_ms, bool is_public)
+{
+	if (server->ttl_ms[kind] == ttl_ms && server->cache_public[kind] == is_public)
+		return;
+	server->ttl_ms[kind] = ttl_ms;
+	server->cache_public[kind] = is_public;
+	registry_publish_soon(registry);
+}
+
 /* --- all of them ---------------------------------------------------------------------------- */
 
 static void forget(struct server *server)

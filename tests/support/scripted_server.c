@@ -133,7 +133,11 @@ static void list_tools(struct span id, struct span params)
 	if (server.pages && first + server.pages < total)
 		last = first + server.pages;
 	buf_init(&result, 65536);
-	buf_append_str(&result, "{\"tools\":[");
+	buf_append_char(&result, '{');
+	if (server.modern)
+		buf_printf(&result, "\"resultType\":\"complete\",\"ttlMs\":%u,\"cacheScope\":\"%s\",",
+			9000 - first, first > 2 ? "private" : "public");
+	buf_append_str(&result, "\"tools\":[");
 	for (unsigned i = first; i < last; i++)
 		buf_printf(&result, "%s{\"name\":\"%s%.0u\",\"inputSchema\":{\"type\":\"object\"}}",
 			i > first ? "," : "", i < TOOLS ? tool_names[i] : "extra",

@@ -69,6 +69,30 @@ START_TEST(test_era)
 }
 END_TEST
 
+static const struct {
+	const char *command;
+	unsigned ttl_ms;
+	bool is_public;
+} freshness[] = {
+	{SCRIPTED " --modern", 9000, true},
+	/* its second page says less, its last one private */
+	{SCRIPTED " --modern --pages 2", 8980, false},
+	/* what an older revision does not have */
+	{SCRIPTED, 0, false},
+};
+
+START_TEST(test_freshness)
+{
+	start_up(SHARED, freshness[_i].command);
+	ck_assert_uint_eq(world.ttl_ms[CATALOGUE_TOOL], freshness[_i].ttl_ms);
+	ck_assert_int_eq(world.cache_public[CATALOGUE_TOOL], freshness[_i].is_public);
+	/* the server says nothing of this one */
+	ck_assert_uint_eq(world.ttl_ms[CATALOGUE_PROMPT], 0);
+	ck_assert(!world.cache_public[CATALOGUE_PROMPT]);
+	world_end(&world);
+}
+END_TEST
+
 /* --- a session at a server without ------------------------------------------------------- */
 
 #define WHO \
@@ -516,6 +540,7 @@ static Suite *suite(void)
 
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, test_era, 0, sizeof(eras) / sizeof(*eras));
+	tcase_add_loop_test(t, test_freshness, 0, sizeof(freshness) / sizeof(*freshness));
 	tcase_add_test(t, test_session_to_modern);
 	tcase_add_test(t, test_session_rounds);
 	tcase_add_test(t, test_session_listens);

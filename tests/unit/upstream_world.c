@@ -158,6 +158,8 @@ static void on_list(struct link *link, const struct message *msg, void *arg)
 	(void)link;
 	ck_assert_int_eq(json_check(msg->payload, 64, NULL), 0);
 	world->n_lists[list->kind]++;
+	world->ttl_ms[list->kind] = (unsigned)list->ttl_ms;
+	world->cache_public[list->kind] = list->cache_public;
 	free(world->lists[list->kind]);
 	world->lists[list->kind] = copy_of(msg->payload);
 }

@@ -69,6 +69,8 @@ struct world {
 	enum server_state state;
 	char detail[ERR_DETAIL_MAX], version[32];
 	char *facts, *lists[CATALOGUE_KIND_MAX];
+	unsigned ttl_ms[CATALOGUE_KIND_MAX];
+	bool cache_public[CATALOGUE_KIND_MAX];
 	struct world_session sessions[WORLD_SESSIONS_MAX];
 	unsigned n_sessions;
 	/* admin */

@@ -31,6 +31,7 @@ struct listing {
 	enum catalogue_kind kind; /* being read */
 	struct buf items;
 	unsigned n_items, n_pages;
+	struct freshness freshness; /* of the pages so far */
 	uint64_t cursors[LIMIT_LIST_PAGES]; /* hashes of those followed */
 	struct event *deadline;      /* of the list being read */
 	bool expired;
@@ -134,15 +135,16 @@ static void pass_on_announcement(struct listing *listing)
 
 static void list_over(struct listing *listing, bool complete)
 {
+	const struct freshness nothing = {0};
 	struct upstream *up = listing->instance->up;
 
 	listing->reading = false;
 	event_del(listing->deadline);
 	if (complete && buf_append_char(&listing->items, ']') == 0) {
 		pass_on_announcement(listing);
-		reporter_list(up, listing->kind, buf_span(&listing->items));
+		reporter_list(up, listing->kind, buf_span(&listing->items), listing->freshness);
 	} else if (!up->reporter.lists[listing->kind]) {
-		reporter_list(up, listing->kind, SPAN_LIT("[]"));
+		reporter_list(up, listing->kind, SPAN_LIT("[]"), nothing);
 	}
 	buf_free(&listing->items);
 	read_next(listing);
@@ -188,6 +190,24 @@ static int take_items(struct listing *listing, struct span array)
 			r = buf_append_span(&listing->items, item);
 	}
 	return r;
+}
+
+/* The list is as fresh as its stalest page. */
+static void take_freshness(struct listing *listing, struct span result)
+{
+	struct freshness *all = &listing->freshness;
+	int64_t ttl = 0;
+	bool is_public = json_equal_string(
+		json_object_get(result, SPAN_LIT("cacheScope")), SPAN_LIT("public"));
+
+	if (listing->instance->era != MCP_MODERN ||
+		json_get_int64(json_object_get(result, SPAN_LIT("ttlMs")), &ttl) < 0 || ttl < 0)
+		ttl = 0;
+	if (ttl > UINT32_MAX)
+		ttl = UINT32_MAX;
+	if (ttl < all->ttl_ms)
+		all->ttl_ms = (uint32_t)ttl;
+	all->is_public &= is_public && listing->instance->era == MCP_MODERN;
 }
 
 /* A cursor that was followed before leads in a circle. */
@@ -237,6 +257,7 @@ static void on_page(struct instance *instance, const struct outcome *outcome, vo
 		list_over(listing, false);
 		return;
 	}
+	take_freshness(listing, outcome->payload);
 	array = json_object_get(
 		outcome->payload, mcp_method_info(lists[listing->kind].method)->list);
 	if (take_items(listing, array) < 0) {
@@ -260,6 +281,7 @@ static void read_list(struct listing *listing, enum catalogue_kind kind)
 	listing->reading = true;
 	listing->expired = false;
 	listing->n_items = listing->n_pages = 0;
+	listing->freshness = (struct freshness){UINT32_MAX, true};
 	buf_clear(&listing->items);
 	buf_append_char(&listing->items, '[');
 	event_add(listing->deadline, &tv);
@@ -292,7 +314,8 @@ static void read_next(struct listing *listing)
 			read_list(listing, (enum catalogue_kind)kind);
 			return;
 		}
-		reporter_list(instance->up, (enum catalogue_kind)kind, SPAN_LIT("[]"));
+		reporter_list(instance->up, (enum catalogue_kind)kind, SPAN_LIT("[]"),
+			(struct freshness){0});
 	}
 	all_read(listing);
 }

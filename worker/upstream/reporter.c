@@ -34,7 +34,10 @@ static int send_state(struct upstream *up)
 static int send_list(struct upstream *up, enum catalogue_kind kind)
 {
 	struct reporter *reporter = &up->reporter;
-	const struct msg_server_list fields = {.server = span_str(up->server->name), .kind = kind};
+	const struct msg_server_list fields = {.server = span_str(up->server->name),
+		.kind = kind,
+		.ttl_ms = reporter->freshness[kind].ttl_ms,
+		.cache_public = reporter->freshness[kind].is_public};
 
 	return link_send(reporter->link, MSG_SERVER_LIST, 0, &fields,
 		span_of(reporter->lists[kind], reporter->list_len[kind]), NULL);
@@ -162,7 +165,8 @@ void reporter_state(struct upstream *up, enum server_state state, const char *de
 	send_unsent(up);
 }
 
-void reporter_list(struct upstream *up, enum catalogue_kind kind, struct span array)
+void reporter_list(struct upstream *up, enum catalogue_kind kind, struct span array,
+	struct freshness freshness)
 {
 	struct reporter *reporter = &up->reporter;
 	char *copy = malloc(array.len);
@@ -173,6 +177,7 @@ void reporter_list(struct upstream *up, enum catalogue_kind kind, struct span ar
 	free(reporter->lists[kind]);
 	reporter->lists[kind] = copy;
 	reporter->list_len[kind] = array.len;
+	reporter->freshness[kind] = freshness;
 	reporter->list_unsent[kind] = true;
 	if (kind == CATALOGUE_TOOL)
 		up->header_tools = memmem(array.p, array.len, HEADER_KEY, sizeof(HEADER_KEY) - 1);

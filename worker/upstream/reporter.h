@@ -12,6 +12,12 @@
 
 struct upstream;
 
+/* How long a list may be thought fresh, and by whom (2026-07-28, caching). All zeros: it may not. */
+struct freshness {
+	uint32_t ttl_ms;
+	bool is_public;
+};
+
 struct reporter {
 	struct link *link; /* NULL: not open */
 	bool opening;
@@ -22,6 +28,7 @@ struct reporter {
 	char *facts; /* {"capabilities":…}; NULL until known */
 	char *lists[CATALOGUE_KIND_MAX];
 	size_t list_len[CATALOGUE_KIND_MAX];
+	struct freshness freshness[CATALOGUE_KIND_MAX];
 	bool state_unsent;
 	bool list_unsent[CATALOGUE_KIND_MAX];
 };
@@ -34,6 +41,7 @@ void reporter_free(struct upstream *up);
 void reporter_state(struct upstream *up, enum server_state state, const char *detail,
 	const char *version, const char *facts);
 /* array: a JSON array; copied. */
-void reporter_list(struct upstream *up, enum catalogue_kind kind, struct span array);
+void reporter_list(struct upstream *up, enum catalogue_kind kind, struct span array,
+	struct freshness freshness);
 
 #endif
