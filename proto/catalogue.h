@@ -85,6 +85,12 @@ struct catalogue_server {
 	uint32_t count[CATALOGUE_KIND_MAX]; /* items it has here; filled in by catalogue_write */
 };
 
+/* Do requests to it repeat arguments in headers (Streamable HTTP, 2026-07-28)? */
+static inline bool catalogue_server_has_headers(const struct catalogue_server *server)
+{
+	return server->transport == SERVER_HTTP && server->era == CATALOGUE_MODERN;
+}
+
 enum catalogue_flags {
 	/* annotations that are there and true */
 	CATALOGUE_READ_ONLY = 1u << 0,

@@ -209,6 +209,11 @@ int mcp_header_check(const char *name, struct span header, struct span value, st
 /* The header value for a JSON string, number or boolean, as mcp_header_encode. 0,
  * -ERR_INVALID_ARGUMENT, buffer's error. */
 int mcp_header_write(struct span value, struct buf *out);
+/*
+ * What is wrong with the x-mcp-header annotations of a tool's input schema: a sentence, or NULL.
+ * Over Streamable HTTP of 2026-07-28 clients refuse such a tool (server/tools, "x-mcp-header").
+ */
+const char *mcp_header_fault(struct span schema);
 
 /*
  * Is a capability declared? path is dotted: "roots", "sampling.tools", "elicitation.url",

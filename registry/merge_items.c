@@ -3,6 +3,7 @@
 #include "glob.h"
 #include "hash.h"
 #include "json.h"
+#include "mcp.h"
 #include "merge_internal.h"
 
 #include <stdlib.h>
@@ -90,7 +91,8 @@ static uint32_t tool_flags(struct span json, struct span schema)
 }
 
 /*
- * What a client's schema would refuse, and with it the whole list of all servers. NULL when the
+ * What a client's schema would refuse, and with it the whole list of all servers; or what a client
+ * must refuse. NULL when the
  * item is good; the spans of name token and schemas then stand in item.
  */
 static const char *item_examine(struct list *list, struct span json, struct catalogue_item *item)
@@ -129,6 +131,8 @@ static const char *item_examine(struct list *list, struct span json, struct cata
 		item->flags = tool_flags(json, item->schema);
 	}
 	item->digest = hash64(json.p, json.len, 0);
+	if ((item->flags & CATALOGUE_HEADERS) && catalogue_server_has_headers(&list->server->facts))
+		return mcp_header_fault(item->schema);
 	return NULL;
 }
 

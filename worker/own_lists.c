@@ -234,12 +234,25 @@ static void add_renamed(
 	buf_free(&out);
 }
 
+/* As the registry does with what it reads itself. */
+static bool is_refused(const struct own_list *list, uint32_t index, struct span json)
+{
+	struct catalogue_server server;
+
+	if (list->kind != CATALOGUE_TOOL || !memmem(json.p, json.len, "\"x-mcp-header\"", 14))
+		return false;
+	catalogue_get_server(list->server->worker->catalogue, index, &server);
+	return catalogue_server_has_headers(&server) &&
+	       mcp_header_fault(json_object_get(json, SPAN_LIT("inputSchema")));
+}
+
 static void take_item(struct own_list *list, uint32_t server, struct span json)
 {
 	struct span token = json_object_get(json, span_str(kinds[list->kind].key)), original, name;
 	char room[CATALOGUE_TEMPLATE_MAX], exposed[CATALOGUE_NAME_MAX + 1];
 
-	if (json_string_copy(token, room, sizeof(room), &original) < 0)
+	if (json_string_copy(token, room, sizeof(room), &original) < 0 ||
+		is_refused(list, server, json))
 		return;
 	if (!kinds[list->kind].named) {
 		if (in_view(list, original, &name))

@@ -1,6 +1,6 @@
 /*
  * The client that the official suite judges: one of the official SDK, v1 for the revisions with sessions, v2 for
- * 2026-07-28. `run-client` says for which server; the suite says in the environment what is to be done.
+ * 2026-07-28 (GATEHOUSE_CLIENT_ERA=modern). The suite says in the environment what is to be done.
  *
  *     client.mjs URL
  */
@@ -9,7 +9,7 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
 import { makeModernClient, modernTransport } from '../e2e/lib/client_v2.mjs';
 
-const MODERN = process.env.MCP_CONFORMANCE_PROTOCOL_VERSION >= '2026';
+const MODERN = process.env.GATEHOUSE_CLIENT_ERA === 'modern';
 const asked = () => JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? '{}').toolCalls ?? [];
 
 function legacy() {
@@ -21,7 +21,7 @@ function legacy() {
 }
 
 function modern() {
-	const session = makeModernClient();
+	const session = makeModernClient({ capabilities: { elicitation: { form: { applyDefaults: true } } } });
 	session.elicit = () => ({ action: 'accept', content: { confirmed: true } });
 	return [session.client, url => modernTransport({ url })];
 }

@@ -485,6 +485,52 @@ START_TEST(test_header_write)
 }
 END_TEST
 
+/* 2026-07-28, server/tools: which annotations of a tool are none */
+START_TEST(test_header_faults)
+{
+	static const struct {
+		const char *schema, *fault; /* NULL: good */
+	} cases[] = {
+#define ONE(type, name) "{\"properties\":{\"a\":{\"type\":" type ",\"x-mcp-header\":" name "}}}"
+		{"{}", NULL},
+		{ONE("\"string\"", "\"Region\""), NULL},
+		{ONE("\"integer\"", "\"a-1_~\""), NULL},
+		{ONE("\"boolean\"", "\"B\""), NULL},
+		{ONE("\"number\"", "\"B\""), "not on a string"},
+		{ONE("\"object\"", "\"B\""), "not on a string"},
+		{ONE("[\"string\",\"null\"]", "\"B\""), "not on a string"},
+		{ONE("\"string\"", "\"\""), "no name of a header"},
+		{ONE("\"string\"", "7"), "no name of a header"},
+		{ONE("\"string\"", "\"My Region\""), "no name of a header"},
+		{ONE("\"string\"", "\"a:b\""), "no name of a header"},
+		{ONE("\"string\"", "\"R\\u00e9gion\""), "no name of a header"},
+		{ONE("\"string\"", "\"a\\tb\""), "no name of a header"},
+		{"{\"properties\":{\"a\":{\"type\":\"string\",\"x-mcp-header\":\"R\"},"
+		 "\"b\":{\"type\":\"string\",\"x-mcp-header\":\"r\"}}}",
+			"the same x-mcp-header"},
+		{"{\"properties\":{\"o\":{\"type\":\"object\",\"properties\":{\"a\":{\"type\":"
+		 "\"string\",\"x-mcp-header\":\"R\"}}}}}",
+			NULL},
+		{"{\"type\":\"string\",\"x-mcp-header\":\"R\"}", "no argument"},
+		{"{\"properties\":{\"l\":{\"items\":{\"type\":\"string\",\"x-mcp-header\":\"R\"}}}}",
+			"no argument"},
+		{"{\"anyOf\":[{\"properties\":{\"a\":{\"type\":\"string\",\"x-mcp-header\":\"R\"}}}]}",
+			"no argument"},
+		{"{\"properties\":{\"x-mcp-header\":{\"type\":\"string\",\"default\":"
+		 "{\"x-mcp-header\":1}}}}",
+			NULL},
+#undef ONE
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		const char *fault = mcp_header_fault(span_str(cases[i].schema));
+
+		ck_assert_msg(cases[i].fault ? fault && strstr(fault, cases[i].fault) : !fault,
+			"%s: %s", cases[i].schema, fault ? fault : "no fault");
+	}
+}
+END_TEST
+
 START_TEST(test_capabilities)
 {
 	static const struct {
@@ -550,6 +596,7 @@ int main(void)
 	tcase_add_test(tc, test_header_refused);
 	tcase_add_test(tc, test_header_check);
 	tcase_add_test(tc, test_header_write);
+	tcase_add_test(tc, test_header_faults);
 	tcase_add_test(tc, test_capabilities);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
