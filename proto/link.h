@@ -60,7 +60,13 @@ void link_free(struct link *link);
  */
 int link_send(struct link *link, enum message_type type, uint32_t stream, const void *fields,
 	struct span payload, const int *fds);
-/* The same without payload and descriptors. */
+/*
+ * The same for data that must not arrive before anything that was sent earlier, on whatever stream:
+ * a word about a long message (that it is cancelled, say). It waits until all that has left.
+ */
+int link_send_behind(struct link *link, enum message_type type, uint32_t stream, const void *fields,
+	struct span payload);
+/* As link_send, without payload and descriptors. */
 int link_post(struct link *link, enum message_type type, uint32_t stream, const void *fields);
 
 /* A stream number not used before on this link by this side (after 2^31 it begins anew). */

@@ -13,7 +13,8 @@ struct outgoing {
 	struct buf head; /* of the next frame */
 	char *payload;
 	size_t len, sent;
-	bool begun; /* its first frame has left */
+	bool begun;  /* its first frame has left */
+	bool behind; /* goes when all that waited before it has left */
 };
 
 static size_t outgoing_left(const struct outgoing *out)
@@ -59,6 +60,19 @@ static struct out_stream *find_stream(struct link *link, uint32_t number)
 	return stream;
 }
 
+/* Does anything wait that was sent before this? The first of each stream is its oldest. */
+static bool is_behind(const struct link *link, const struct outgoing *out)
+{
+	const struct out_stream *stream;
+
+	DL_FOREACH(link->turns, stream)
+	{
+		if (stream->messages->order < out->order)
+			return true;
+	}
+	return false;
+}
+
 /* What is sent on stream 0 goes before what is sent after it on others. */
 static bool may_go(struct link *link, const struct out_stream *stream)
 {
@@ -68,6 +82,8 @@ static bool may_go(struct link *link, const struct out_stream *stream)
 	if (out->begun)
 		return true;
 	if (zero && zero->messages->order < out->order)
+		return false;
+	if (out->behind && is_behind(link, out))
 		return false;
 	return out->len <= LIMIT_FRAME_PAYLOAD || link->begun < LINK_BEGUN_MAX;
 }
@@ -179,7 +195,8 @@ static struct outgoing *outgoing_new(struct buf *head, struct span payload)
 	return out;
 }
 
-static int wait_in_line(struct link *link, uint32_t number, struct buf *head, struct span payload)
+static int wait_in_line(
+	struct link *link, uint32_t number, struct buf *head, struct span payload, bool behind)
 {
 	size_t len = head->len + payload.len;
 	struct out_stream *stream;
@@ -197,6 +214,7 @@ static int wait_in_line(struct link *link, uint32_t number, struct buf *head, st
 		return -ERR_NO_MEMORY;
 	}
 	out->order = link->next_order++;
+	out->behind = behind;
 	link->waiting_bytes += len;
 	link->waiting++;
 	DL_APPEND(stream->messages, out);
@@ -214,8 +232,8 @@ static int may_send(const struct link *link, const struct message_row *row, size
 	return payload_len > row->max_payload ? -ERR_TOO_LARGE : 0;
 }
 
-int link_send(struct link *link, enum message_type type, uint32_t stream, const void *fields,
-	struct span payload, const int *fds)
+static int send_message(struct link *link, enum message_type type, uint32_t stream,
+	const void *fields, struct span payload, const int *fds, bool behind)
 {
 	const struct message_row *row = message_row(type);
 	bool control = row->kind == MESSAGE_CONTROL;
@@ -227,7 +245,7 @@ int link_send(struct link *link, enum message_type type, uint32_t stream, const 
 	buf_init(&head, MESSAGE_HEADER_SIZE + LIMIT_FRAME_FIELDS);
 	r = message_encode(&head, type, stream, false, row->fds, fields);
 	if (r == 0 && !control && (link->waiting || payload.len > LIMIT_FRAME_PAYLOAD)) {
-		r = wait_in_line(link, stream, &head, payload);
+		r = wait_in_line(link, stream, &head, payload, behind);
 	} else if (r == 0) {
 		struct iovec iov[2] = {
 			{head.data, head.len}, {(void *)(uintptr_t)payload.p, payload.len}};
@@ -235,10 +253,22 @@ int link_send(struct link *link, enum message_type type, uint32_t stream, const 
 		r = sp_send(link->sp, control ? SP_CONTROL : SP_DATA, 0, iov, payload.len ? 2 : 1,
 			fds, row->fds);
 		if (r == -ERR_AGAIN && !control)
-			r = wait_in_line(link, stream, &head, payload);
+			r = wait_in_line(link, stream, &head, payload, behind);
 	}
 	buf_free(&head);
 	return r;
+}
+
+int link_send(struct link *link, enum message_type type, uint32_t stream, const void *fields,
+	struct span payload, const int *fds)
+{
+	return send_message(link, type, stream, fields, payload, fds, false);
+}
+
+int link_send_behind(struct link *link, enum message_type type, uint32_t stream, const void *fields,
+	struct span payload)
+{
+	return send_message(link, type, stream, fields, payload, NULL, true);
 }
 
 int link_post(struct link *link, enum message_type type, uint32_t stream, const void *fields)

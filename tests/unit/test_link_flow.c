@@ -140,6 +140,29 @@ START_TEST(stream_zero_goes_first)
 }
 END_TEST
 
+/* Behind all that was sent before, on whatever stream, and in front of nothing that is sent later. */
+START_TEST(what_goes_behind)
+{
+	const struct msg_exchange fields = {.verb = 1};
+
+	open_pair(ROLE_GATEWAY, ROLE_WORKER);
+	ck_assert_int_eq(exchange(&a, 1, 900000, 1), 0);
+	ck_assert_int_eq(exchange(&a, 3, 700000, 2), 0);
+	ck_assert_int_eq(
+		link_send_behind(a.link, MSG_EXCHANGE, 5, &fields, payload_of(10, 3)), 0);
+	ck_assert_int_eq(exchange(&a, 7, 20, 4), 0);
+	settle();
+	ck_assert_uint_eq(b.n, 4);
+	check_record(&b, 0, MSG_EXCHANGE, 7, 20, 4);
+	check_record(&b, 3, MSG_EXCHANGE, 5, 10, 3);
+	/* alone it waits for nothing */
+	ck_assert_int_eq(
+		link_send_behind(a.link, MSG_EXCHANGE, 9, &fields, payload_of(100000, 5)), 0);
+	settle();
+	check_record(&b, 4, MSG_EXCHANGE, 9, 100000, 5);
+}
+END_TEST
+
 /* --- bounds --------------------------------------------------------------------------------- */
 
 START_TEST(a_peer_that_does_not_read)
@@ -391,6 +414,7 @@ int main(void)
 {
 	const TTest *const tests[] = {sixty_four_megabytes, a_byte_too_many, order_per_stream,
 		a_crowd_of_large_messages, streams_take_turns, stream_zero_goes_first,
+		what_goes_behind,
 		a_peer_that_does_not_read, all_that_was_taken_arrives,
 		small_messages_are_counted_too, flush_says_the_truth, descriptors_travel,
 		descriptors_of_a_freed_link_are_closed, free_in_a_handler, free_while_draining,
