@@ -37,7 +37,7 @@ bool trust_has(const struct trust *trust, const struct net_address *address)
 	return false;
 }
 
-/* --- lists, from the end ---------------------------------------------------------------------- */
+/* --- lists ------------------------------------------------------------------------------------ */
 
 static struct span trim(struct span s)
 {
@@ -48,42 +48,53 @@ static struct span trim(struct span s)
 	return s;
 }
 
-/* Takes the last element off a list: what stands behind the last separator outside of quotes. */
-static struct span take_last(struct span *list, char separator)
+/* Takes the first element off a list: what stands before the first separator outside of quotes.
+ * False: there is none left. */
+static bool take_first(struct span *list, char separator, struct span *ret)
 {
-	size_t cut = 0;
-	bool quoted = false, found = false;
-	struct span last;
+	bool quoted = false;
+	size_t i = 0;
 
-	for (size_t i = 0; i < list->len; i++) {
-		if (quoted && list->p[i] == '\\') {
+	if (!list->p)
+		return false;
+	for (; i < list->len && (quoted || list->p[i] != separator); i++) {
+		if (quoted && list->p[i] == '\\')
 			i++;
-		} else if (list->p[i] == '"') {
+		else if (list->p[i] == '"')
 			quoted = !quoted;
-		} else if (list->p[i] == separator && !quoted) {
-			cut = i;
-			found = true;
-		}
 	}
-	last = found ? span_of(list->p + cut + 1, list->len - cut - 1) : *list;
-	*list = found ? span_of(list->p, cut) : SPAN_NONE;
-	return trim(last);
+	if (i > list->len)
+		i = list->len;
+	*ret = trim(span_of(list->p, i));
+	*list = i < list->len ? span_of(list->p + i + 1, list->len - i - 1) : SPAN_NONE;
+	return true;
+}
+
+/* The last elements of a list, the last one first; at most HOPS_MAX + 1. Returns how many. */
+static unsigned last_elements(struct span list, struct span ret[HOPS_MAX + 1])
+{
+	struct span ring[HOPS_MAX + 1];
+	unsigned seen = 0, n;
+
+	while (list.len + seen > 0 && take_first(&list, ',', &ring[seen % (HOPS_MAX + 1)]))
+		seen++;
+	n = seen < HOPS_MAX + 1 ? seen : HOPS_MAX + 1;
+	for (unsigned i = 0; i < n; i++)
+		ret[i] = ring[(seen - 1 - i) % (HOPS_MAX + 1)];
+	return n;
 }
 
 /* for=192.0.2.1;proto=https → 192.0.2.1, without quotes; empty when there is no for. */
 static struct span for_of(struct span element)
 {
-	while (element.len) {
-		struct span pair = take_last(&element, ';');
+	struct span pair, found = SPAN_NONE;
 
-		if (pair.len < 4 || strncasecmp(pair.p, "for=", 4) != 0)
-			continue;
-		pair = span_of(pair.p + 4, pair.len - 4);
-		if (pair.len >= 2 && pair.p[0] == '"' && pair.p[pair.len - 1] == '"')
-			pair = span_of(pair.p + 1, pair.len - 2);
-		return pair;
-	}
-	return SPAN_NONE;
+	while (take_first(&element, ';', &pair))
+		if (pair.len >= 4 && strncasecmp(pair.p, "for=", 4) == 0)
+			found = span_of(pair.p + 4, pair.len - 4);
+	if (found.len >= 2 && found.p[0] == '"' && found.p[found.len - 1] == '"')
+		found = span_of(found.p + 1, found.len - 2);
+	return found;
 }
 
 struct walk {
@@ -114,16 +125,15 @@ static struct walk walk_back(const struct http1_head *head, const char *name, bo
 	struct walk walk = {.trust = trust, .client = *peer};
 
 	for (unsigned i = head->nheaders; i-- > 0 && !walk.over;) {
-		struct span value = head->headers[i].value;
+		struct span elements[HOPS_MAX + 1];
+		unsigned n;
 
 		if (!http1_name_is(head->headers[i].name, name))
 			continue;
 		walk.seen = true;
-		while (value.len && !walk.over) {
-			struct span element = take_last(&value, ',');
-
-			step(&walk, parameters ? for_of(element) : element);
-		}
+		n = last_elements(head->headers[i].value, elements);
+		for (unsigned k = 0; k < n && !walk.over; k++)
+			step(&walk, parameters ? for_of(elements[k]) : elements[k]);
 	}
 	return walk;
 }
@@ -151,13 +161,18 @@ struct net_address forwarded_client(
 /* Of the header's last line, its last element: what the proxy next to us wrote. */
 static struct span last_of(const struct http1_head *head, const char *name)
 {
+	struct span last = SPAN_NONE;
+
 	for (unsigned i = head->nheaders; i-- > 0;) {
 		struct span value = head->headers[i].value;
 
-		if (http1_name_is(head->headers[i].name, name))
-			return take_last(&value, ',');
+		if (!http1_name_is(head->headers[i].name, name))
+			continue;
+		while (take_first(&value, ',', &last))
+			;
+		return last;
 	}
-	return SPAN_NONE;
+	return last;
 }
 
 static bool is_authority(struct span host)

@@ -270,6 +270,55 @@ START_TEST(test_many_hops)
 }
 END_TEST
 
+/* Long lists of elements and of parameters cost no more than their length. */
+START_TEST(test_long_lists)
+{
+	static char value[512 * 1024];
+	const struct trust trust = trusted();
+	struct http1_header header = {P("Forwarded"), span_of(value, sizeof(value))};
+	struct http1_head head = {.headers = &header, .nheaders = 1};
+	struct net_address peer, client;
+	char text[NET_TEXT_MAX];
+
+	ck_assert_int_eq(net_parse(SPAN_LIT("10.0.0.1"), &peer), 0);
+	for (int i = 0; i < 2; i++) {
+		memset(value, i ? ',' : ';', sizeof(value));
+		memcpy(value + sizeof(value) - 13, "for=192.0.2.1", 13);
+		client = forwarded_client(&head, &peer, &trust);
+		net_format(&client, text);
+		ck_assert_str_eq(text, "192.0.2.1");
+	}
+}
+END_TEST
+
+START_TEST(test_prefix)
+{
+	static const struct {
+		const char *value, *prefix;
+	} rows[] = {
+		{"/gw", "/gw"},
+		{"/gw/", "/gw"},
+		{"/a/b-c_d.e~f/%20", "/a/b-c_d.e~f/%20"},
+		{"/outer, /inner", "/inner"},
+		{"/", ""},
+		{"", ""},
+		{"gw", ""},
+		{"//evil.example", ""},
+		{"/a b", ""},
+		{"/a?b", ""},
+		{"/a\"b", ""},
+	};
+	struct http1_header header = {P("X-Forwarded-Prefix"), SPAN_NONE};
+	struct http1_head head = {.headers = &header, .nheaders = 1};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		header.value = span_str(rows[i].value);
+		ck_assert_msg(span_is(forwarded_prefix(&head), rows[i].prefix), "%s",
+			rows[i].value);
+	}
+}
+END_TEST
+
 START_TEST(test_host)
 {
 	struct http1_header headers[] = {
@@ -303,6 +352,8 @@ int main(void)
 	tcase_add_loop_test(tcase, test_no_preamble, 0, 7);
 	tcase_add_loop_test(tcase, test_forwarded, 0, COUNT(forwards));
 	tcase_add_test(tcase, test_many_hops);
+	tcase_add_test(tcase, test_long_lists);
+	tcase_add_test(tcase, test_prefix);
 	tcase_add_test(tcase, test_host);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
