@@ -7,6 +7,7 @@
 #include "metrics.h"
 #include "payloads.h"
 #include "route.h"
+#include "sse.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -374,14 +375,55 @@ void channel_deliver(struct channel *channel, struct span json)
 		channel_end(channel, CHANNEL_FAILED, "a message could not be queued");
 }
 
-void channel_took(struct channel *channel)
+static bool is_half(const struct exchange *exchange)
 {
-	struct exchange *exchange;
+	return exchange->parser && sse_parser_pending(exchange->parser) > 0;
+}
+
+static const struct exchange *first_half(const struct channel *channel)
+{
+	const struct exchange *exchange = channel->exchanges;
+
+	while (exchange && !is_half(exchange))
+		exchange = exchange->channel_next;
+	return exchange;
+}
+
+void channel_grant(struct channel *channel, struct exchange *exchange)
+{
+	bool many = channel->half_bytes > CHANNEL_HALF_MAX;
+	const struct exchange *only = many ? first_half(channel) : NULL;
+	struct exchange *each;
 
 	if (channel->ops->queued(channel) > CHANNEL_CONGESTED)
 		return;
-	DL_FOREACH2(channel->exchanges, exchange, channel_next)
-	exchange_took(exchange, 0);
+	if (exchange && (!many || exchange == only || !is_half(exchange))) {
+		exchange_took(exchange, 0);
+		return;
+	}
+	if (exchange)
+		return;
+	DL_FOREACH2(channel->exchanges, each, channel_next)
+	{
+		if (!many || each == only || !is_half(each))
+			exchange_took(each, 0);
+	}
+}
+
+void channel_note_half(struct channel *channel, size_t before, size_t now)
+{
+	bool were_many = channel->half_bytes > CHANNEL_HALF_MAX;
+
+	channel->half_bytes += now;
+	channel->half_bytes -= before;
+	/* the one that others waited for, or one of those, is whole */
+	if (were_many && now < before)
+		channel_grant(channel, NULL);
+}
+
+void channel_took(struct channel *channel)
+{
+	channel_grant(channel, NULL);
 }
 
 void channel_opened(struct channel *channel, struct span session)

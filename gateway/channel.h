@@ -25,6 +25,12 @@
 /* With more bytes than these waiting, workers are not given leave to send more. */
 #define CHANNEL_CONGESTED LIMIT_FRAME_PAYLOAD
 
+/*
+ * With more bytes than these of events that are not whole, only the oldest of the exchanges that
+ * have such a one is given leave to send more: all others wait until it is whole.
+ */
+#define CHANNEL_HALF_MAX (8u * 1024 * 1024)
+
 #define CHANNEL_EVENT_ID_MAX 64u
 
 /* Why a channel ends; the numbers are those of RFC 6455. */
@@ -75,6 +81,7 @@ struct channel {
 	unsigned n_exchanges;
 	size_t message_max;       /* bytes of one message of the client */
 	size_t body_bytes;        /* of those under way */
+	size_t half_bytes;        /* of events that are not whole yet */
 	struct exchange *opening; /* the initialize */
 	struct exchange *events;  /* the GET */
 	uint64_t events_since_ms; /* it was begun */
@@ -136,6 +143,11 @@ extern const struct answer_ops channel_answers;
 void channel_opened(struct channel *channel, struct span session);
 /* Begin the GET, unless it is there. */
 void channel_listen(struct channel *channel);
+/* Half an event of an exchange was so long before, and is now. */
+void channel_note_half(struct channel *channel, size_t before, size_t now);
+/* This exchange, or with NULL all of them, may be owed credit: it is given where nothing stands
+ * against it. */
+void channel_grant(struct channel *channel, struct exchange *exchange);
 /* The copy of its message is not needed any more. */
 void channel_body_gone(struct channel *channel, struct exchange *exchange);
 /* The exchange is being freed. May free the channel. */

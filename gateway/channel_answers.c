@@ -1,13 +1,11 @@
 /* Answers of exchanges that belong to a channel: message by message, whatever they come in. */
+#include "batch.h"
 #include "channel.h"
 #include "gateway.h"
 #include "payloads.h"
 #include "sse.h"
 
 #include <stdio.h>
-
-/* One event: a message and the framing around it. */
-#define EVENT_MAX (LIMIT_MESSAGE_PAYLOAD + 4096u)
 
 static bool is_unknown_session(const struct outcome *outcome)
 {
@@ -77,10 +75,8 @@ static int begin(struct exchange *exchange, unsigned status, struct span session
 {
 	(void)status;
 	(void)session;
-	if (exchange->parser)
-		sse_parser_reset(exchange->parser);
-	else
-		exchange->parser = sse_parser_new(EVENT_MAX);
+	if (!exchange->parser)
+		exchange->parser = sse_parser_new(EXCHANGE_EVENT_MAX);
 	exchange->streaming = exchange->parser != NULL;
 	return exchange->streaming ? 0 : -ERR_NO_MEMORY;
 }
@@ -91,6 +87,8 @@ static void take_event(struct exchange *exchange, const struct sse_event *event)
 	struct channel *channel = exchange->channel;
 
 	if (event->data.len) {
+		if (batch_note(exchange, event->data) < 0)
+			channel_end(channel, CHANNEL_FAILED, "no memory for a batch");
 		payloads_answer(exchange->payloads, event->data);
 		channel_deliver(channel, event->data);
 	}
@@ -102,7 +100,7 @@ static void take_event(struct exchange *exchange, const struct sse_event *event)
 static void write_bytes(struct exchange *exchange, struct span bytes)
 {
 	struct channel *channel = exchange->channel;
-	size_t n = bytes.len;
+	size_t n = bytes.len, half = sse_parser_pending(exchange->parser);
 	struct sse_event event;
 	struct err err = {0};
 	int r;
@@ -112,10 +110,9 @@ static void write_bytes(struct exchange *exchange, struct span bytes)
 		take_event(exchange, &event);
 	if (r < 0)
 		channel_end(channel, CHANNEL_FAILED, "a message is too long");
-	if (channel->ops->queued(channel) > CHANNEL_CONGESTED)
-		exchange->owed += n;
-	else
-		exchange_took(exchange, n);
+	exchange->owed += n;
+	channel_note_half(channel, half, sse_parser_pending(exchange->parser));
+	channel_grant(channel, exchange);
 }
 
 static void end(struct exchange *exchange, const struct outcome *outcome)
@@ -126,8 +123,17 @@ static void end(struct exchange *exchange, const struct outcome *outcome)
 	exchange_finish(exchange, outcome);
 }
 
+static void forget_half(struct exchange *exchange)
+{
+	if (!exchange->parser)
+		return;
+	channel_note_half(exchange->channel, sse_parser_pending(exchange->parser), 0);
+	sse_parser_reset(exchange->parser);
+}
+
 static void again(struct exchange *exchange)
 {
+	forget_half(exchange);
 	exchange->owed = 0;
 	exchange->streaming = false;
 }
@@ -144,12 +150,14 @@ static void broken(struct exchange *exchange)
 {
 	struct err err = {0};
 
+	exchange_tell_closed(exchange);
 	err_set(&err, ERR_INTERNAL, "the answer to this request makes no sense");
 	exchange_fail(exchange, &err, JSONRPC_EXECUTED_UNKNOWN);
 }
 
 static void stop(struct exchange *exchange)
 {
+	forget_half(exchange);
 	sse_parser_free(exchange->parser);
 	exchange->parser = NULL;
 	exchange->streaming = false;

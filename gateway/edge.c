@@ -48,6 +48,7 @@ static void refuse(struct door *door, struct http_conn *conn, const struct http1
 	answer_headers_add(&headers, "Content-Type", SPAN_LIT("application/json"));
 	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	answer_headers_add(&headers, "Allow", span_str(allow));
+	answer_headers_retry(&headers, (unsigned)err_http_status(err->code));
 	if (err->code == -ERR_UPGRADE_REQUIRED) {
 		answer_headers_add(&headers, "Upgrade", SPAN_LIT("websocket"));
 		answer_headers_add(&headers, "Sec-WebSocket-Version", SPAN_LIT("13"));

@@ -7,6 +7,7 @@
 #include "metrics.h"
 #include "payloads.h"
 #include "route.h"
+#include "sse.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -19,6 +20,8 @@
 /* Requests longer than this are not kept when they cannot be sent again anyway. */
 #define KEEP_BODY_MAX 4096u
 #define ERROR_MAX (8u * 1024)
+/* A worker, a gateway or the session manager is there again well within a second. */
+#define RETRY_AFTER_S "1"
 /* Credit is given in such pieces. */
 #define CREDIT_MIN (LIMIT_STREAM_WINDOW / 4)
 
@@ -71,7 +74,10 @@ void exchange_free(struct exchange *exchange)
 	exchange_leave(exchange);
 	if (exchange->conn)
 		http_conn_set_data(exchange->conn, NULL);
+	sse_parser_free(exchange->parser);
 	buf_free(&exchange->queue);
+	buf_free(&exchange->answered);
+	buf_free(&exchange->rest);
 	free(exchange->kept_id);
 	payloads_free(exchange->payloads);
 	gateway->n_exchanges--;
@@ -287,6 +293,10 @@ static int send_exchange(struct exchange *exchange, struct span mcp_params)
 		.mcp_params = mcp_params,
 	};
 
+	/* a notification may be about a request that is on its way: notifications/cancelled */
+	if (exchange->kind == JSONRPC_NOTIFICATION || exchange->kind == JSONRPC_BATCH)
+		return link_send_behind(
+			route->link, MSG_EXCHANGE, exchange->stream, &fields, exchange->body);
 	return link_send(
 		route->link, MSG_EXCHANGE, exchange->stream, &fields, exchange->body, NULL);
 }
@@ -339,6 +349,12 @@ void answer_headers_add(struct answer_headers *headers, const char *name, struct
 {
 	if (value.len && headers->n < EXCHANGE_HEADERS_MAX)
 		headers->list[headers->n++] = (struct http1_header){span_str(name), value};
+}
+
+void answer_headers_retry(struct answer_headers *headers, unsigned status)
+{
+	if (status == 503 || status == 429)
+		answer_headers_add(headers, "Retry-After", SPAN_LIT(RETRY_AFTER_S));
 }
 
 void answer_headers_cors(struct answer_headers *headers, struct span origin)

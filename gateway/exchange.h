@@ -12,6 +12,9 @@
 enum exchange_verb { EXCHANGE_POST = 1, EXCHANGE_GET, EXCHANGE_DELETE };
 enum exchange_content { EXCHANGE_NO_CONTENT, EXCHANGE_JSON, EXCHANGE_SSE };
 
+/* One event of a worker: a message and the framing around it. */
+#define EXCHANGE_EVENT_MAX (LIMIT_MESSAGE_PAYLOAD + 4096u)
+
 /* 16 hex digits. */
 #define REQUEST_ID_MAX 17
 /* version-trace-parent-flags (W3C Trace Context), and its end. */
@@ -37,8 +40,8 @@ struct exchange {
 	/* on a channel, see channel.h */
 	struct channel *channel;
 	struct exchange *channel_prev, *channel_next;
-	struct sse_parser *parser; /* of the stream the worker sends; NULL: none was begun */
-	char *own_body;            /* where body lies */
+	char *own_body; /* where body lies */
+	struct sse_parser *parser; /* of the stream the worker sends; NULL: none is needed */
 	/* the request; spans lie in the connection until it is released */
 	enum exchange_verb verb;
 	enum mcp_era era;
@@ -50,6 +53,8 @@ struct exchange {
 	struct span body;
 	struct span id; /* raw */
 	char *kept_id;  /* where id lies once the request is released */
+	struct buf answered; /* ids of a batch that have their answer, a line each (batch.h) */
+	struct buf rest;     /* where body lies, when it is what is left of a batch */
 	size_t bytes_in;
 	bool shared;   /* any of the principal's shared workers will do */
 	bool released; /* head and body are gone: it cannot be sent again */
@@ -136,6 +141,8 @@ struct answer_headers {
 void answer_headers_timing(
 	struct answer_headers *headers, struct exchange *exchange, uint64_t upstream_us);
 void answer_headers_add(struct answer_headers *headers, const char *name, struct span value);
+/* Retry-After, with an answer that says that it may be better in a moment (503, 429). */
+void answer_headers_retry(struct answer_headers *headers, unsigned status);
 /* For a page of an allowed origin; nothing when origin is empty. */
 void answer_headers_cors(struct answer_headers *headers, struct span origin);
 

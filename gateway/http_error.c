@@ -36,6 +36,7 @@ int http_conn_respond_error(struct http_conn *conn, int code, const char *detail
 {
 	static const struct http1_header headers[] = {
 		{{"Content-Type", 12}, {"application/json", 16}},
+		{{"Retry-After", 11}, {"1", 1}},
 	};
 	struct buf body;
 	int r, status = err_http_status(code);
@@ -43,7 +44,8 @@ int http_conn_respond_error(struct http_conn *conn, int code, const char *detail
 	buf_init(&body, ERROR_BODY_MAX);
 	r = http_error_body(&body, code, detail);
 	if (r == 0)
-		r = http_conn_respond(conn, (unsigned)status, headers, 1, buf_span(&body));
+		r = http_conn_respond(conn, (unsigned)status, headers, status == 503 ? 2 : 1,
+			buf_span(&body));
 	buf_free(&body);
 	return r;
 }

@@ -38,10 +38,14 @@ bool http_status_is_bodyless(unsigned status)
 	return status == 204 || status == 304;
 }
 
-static int write_connection(struct http_socket *sock, struct buf *out)
+static int write_connection(struct http_socket *sock, unsigned status, struct buf *out)
 {
 	if (sock->switched)
 		return buf_append_str(out, "Connection: Upgrade\r\n");
+	/* its Upgrade header is for the next hop alone, RFC 9110 §7.8 and §15.5.22 */
+	if (status == 426)
+		return buf_append_str(out, sock->will_close ? "Connection: close, Upgrade\r\n"
+							    : "Connection: Upgrade\r\n");
 	if (sock->will_close)
 		return buf_append_str(out, "Connection: close\r\n");
 	return sock->minor == 0 ? buf_append_str(out, "Connection: keep-alive\r\n") : 0;
@@ -65,7 +69,7 @@ static int append_head(struct http_socket *sock, unsigned status, const struct h
 	if (r == 0)
 		r = buf_append_span(out, framing);
 	if (r == 0)
-		r = write_connection(sock, out);
+		r = write_connection(sock, status, out);
 	return r ? r : http1_write_head_end(out);
 }
 

@@ -113,6 +113,7 @@ void page_answer(struct door *door, struct http_conn *conn, const struct http1_h
 	status = pages[i].write(door, &place, &body);
 	answer_headers_add(&headers, "Content-Type", span_str(pages[i].type));
 	answer_headers_add(&headers, "Cache-Control", SPAN_LIT("no-store"));
+	answer_headers_retry(&headers, status);
 	request_id_make(door->gateway, request_id);
 	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	http_conn_respond(conn, status, headers.list, headers.n, buf_span(&body));

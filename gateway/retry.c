@@ -3,7 +3,7 @@
  * can reach a server, and all it said has been read when its link closes: without that word the
  * request has run nowhere and is sent again, once. With it, only what may safely run twice is.
  */
-#include "exchange.h"
+#include "batch.h"
 #include "gateway.h"
 #include "route.h"
 
@@ -11,6 +11,19 @@ static bool may_retry(const struct exchange *exchange)
 {
 	return !exchange->retried && !exchange->released &&
 	       (!exchange->forwarded || exchange->safe);
+}
+
+/* Of a batch, what has its answer is left alone. False: that was all of it, or it is over. */
+static bool leave_answered(struct exchange *exchange)
+{
+	struct outcome outcome = exchange_outcome(exchange, "ok", 200);
+	int left = exchange->answered.len ? batch_cut(exchange) : 1;
+
+	if (left < 0)
+		exchange->answers->broken(exchange);
+	else if (left == 0)
+		exchange->answers->end(exchange, &outcome);
+	return left > 0;
 }
 
 static void tell(struct exchange *exchange)
@@ -32,6 +45,8 @@ void exchange_worker_died(struct exchange *exchange, struct route *route)
 	} else if (exchange->streaming && !exchange->between_events) {
 		/* half an event cannot be taken back: the client must see that the stream broke */
 		exchange->answers->broken(exchange);
+	} else if (!leave_answered(exchange)) {
+		return;
 	} else if (may_retry(exchange)) {
 		exchange->retried = true;
 		exchange->forwarded = exchange->safe = false;

@@ -3,6 +3,7 @@
  * worker may send as much as it has credit for; credit is given back as the connection takes the
  * bytes, so that a slow client holds up its own stream and costs no more than a window.
  */
+#include "batch.h"
 #include "clock.h"
 #include "exchange.h"
 #include "gateway.h"
@@ -106,6 +107,10 @@ static int stream_write(struct exchange *exchange, struct span bytes)
 	if (!bytes.len)
 		return 0;
 	touch(exchange);
+	if (batch_note_events(exchange, bytes) < 0) {
+		http_conn_abort(exchange->conn);
+		return -ERR_CLOSED;
+	}
 	payloads_event(exchange->payloads, bytes, exchange->between_events);
 	exchange->between_events = ends_event(bytes);
 	if (exchange->queue.len == 0)
@@ -213,6 +218,7 @@ static int respond(
 	answer_headers_add(
 		&headers, "X-Request-Id", span_of(exchange->request_id, REQUEST_ID_MAX - 1));
 	answer_headers_timing(&headers, exchange, outcome->upstream_us);
+	answer_headers_retry(&headers, outcome->status);
 	answer_headers_cors(&headers, exchange->facts.origin);
 	exchange->bytes_out = answer->body.len;
 	payloads_answer(exchange->payloads, answer->body);
@@ -265,6 +271,7 @@ static void again(struct exchange *exchange)
 {
 	exchange->owed = 0;
 	exchange->stale = exchange->queue.len;
+	batch_forget_half(exchange);
 }
 
 static void broken(struct exchange *exchange)

@@ -587,6 +587,71 @@ START_TEST(test_forwarded_batch)
 }
 END_TEST
 
+/* Its worker dies when one answer of three is there: the others are asked for again, or told. */
+static const struct {
+	const char *what, *events;
+	bool forwarded;
+	const char *again; /* what a successor gets, or NULL */
+	const char *ends;  /* what comes at the end */
+	const char *never;
+} cut_batches[] = {
+	{"sent again", "data: {\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n\n", false,
+		"[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"},"
+		"{\"jsonrpc\":\"2.0\",\"id\":\"2\",\"method\":\"ping\"}]",
+		"data: {\"last\":1}\n\n", "\"error\""},
+	{"told", "data: {\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n\n", true, NULL,
+		"\"executed\":\"unknown\"}}}]\n\n", "\"id\":2,\"error\""},
+	{"all are there",
+		"data: {\"jsonrpc\":\"2.0\",\"id\":2,\"result\":{}}\n\n"
+		"data: {\"jsonrpc\":\"2.0\",\"id\":\"2\",\"result\":{}}\n\n"
+		"data: {\"jsonrpc\":\"2.0\",\"id\":1,"
+		"\"error\":{\"code\":1,\"message\":\"\"}}\n\n",
+		true, NULL, "\r\n0\r\n\r\n", "\"executed\""},
+	{"no answer of a request",
+		"data: {\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"roots/list\"}\n\n", false,
+		"[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"},"
+		"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"},"
+		"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"},"
+		"{\"jsonrpc\":\"2.0\",\"id\":\"2\",\"method\":\"ping\"}]",
+		"data: {\"last\":1}\n\n", "\"error\""},
+};
+
+START_TEST(test_cut_batch)
+{
+	const char *events = cut_batches[_i].events;
+	unsigned count = 1;
+	struct worker *worker;
+	struct seen *seen;
+
+	start("");
+	worker = begin_session();
+	post_in_session(worker, "[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"},"
+				"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"},"
+				"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"},"
+				"{\"jsonrpc\":\"2.0\",\"id\":\"2\",\"method\":\"ping\"}]");
+	seen = next_seen(&count);
+	if (cut_batches[_i].forwarded)
+		seen_forwarded(seen, false);
+	seen_begin(seen);
+	seen_data(seen, events, 10);
+	seen_data(seen, events + 10, strlen(events + 10));
+	worker_die(worker);
+	if (cut_batches[_i].again) {
+		seen = next_seen(&count);
+		ck_assert_str_eq(seen->body, cut_batches[_i].again);
+		seen_begin(seen);
+		seen_data(seen, "data: {\"last\":1}\n\n", 18);
+		seen_end(seen);
+	}
+	ck_assert_uint_eq(client_status(&client), 200);
+	ck_assert_msg(strstr(client_text(&client), cut_batches[_i].ends), "%s: %s",
+		cut_batches[_i].what, client_text(&client));
+	ck_assert_msg(!strstr(client_text(&client), cut_batches[_i].never), "%s: %s",
+		cut_batches[_i].what, client_text(&client));
+	finish();
+}
+END_TEST
+
 /* On an event stream that was begun, the error is its last event. */
 START_TEST(test_forwarded_stream)
 {
@@ -761,6 +826,7 @@ START_TEST(test_no_worker_in_time)
 	began = clock_ms();
 	client_post(&client, "", INITIALIZE);
 	ck_assert_uint_eq(client_status(&client), 503);
+	ck_assert_ptr_nonnull(strstr(client_text(&client), "\r\nRetry-After: 1\r\n"));
 	ck_assert(
 		client_wait(&client, "\"reason\":\"busy\",\"retryable\":true,\"executed\":\"no\""));
 	ck_assert_uint_ge(clock_ms() - began, 4900);
@@ -1047,6 +1113,8 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_hangs);
 	tcase_add_test(tcase, test_forwarded_safe);
 	tcase_add_test(tcase, test_forwarded_batch);
+	tcase_add_loop_test(
+		tcase, test_cut_batch, 0, sizeof(cut_batches) / sizeof(*cut_batches));
 	tcase_add_test(tcase, test_forwarded_stream);
 	tcase_add_loop_test(tcase, test_resend_stream, 0, 2);
 	tcase_add_test(tcase, test_half_event);

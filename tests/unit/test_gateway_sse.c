@@ -546,6 +546,8 @@ START_TEST(test_elsewhere)
 		}
 		ck_assert_msg(client_status(&poster) == elsewhere[_i].status, "%s: %s",
 			elsewhere[_i].what, client_text(&poster));
+		ck_assert((strstr(client_text(&poster), "\r\nRetry-After: 1\r\n") != NULL) ==
+			  (elsewhere[_i].status == 503 || elsewhere[_i].status == 429));
 		ck_assert_msg(strstr(client_text(&poster), elsewhere[_i].says), "%s: %s",
 			elsewhere[_i].what, client_text(&poster));
 	}

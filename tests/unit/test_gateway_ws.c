@@ -210,6 +210,7 @@ static const struct {
 	{"", GET HOST UPGRADE KEY VERSION "Sec-WebSocket-Protocol: chat\r\n", 400, "mcp"},
 	{"", GET HOST UPGRADE KEY PROTOCOL, 426, "Sec-WebSocket-Version: 13"},
 	{"", GET HOST UPGRADE KEY "Sec-WebSocket-Version: 8\r\n", 426, "Upgrade: websocket"},
+	{"", GET HOST UPGRADE KEY, 426, "\r\nConnection: Upgrade\r\n"},
 	{"", GET HOST UPGRADE VERSION, 400, "Sec-WebSocket-Key"},
 	{"", GET HOST UPGRADE VERSION "Sec-WebSocket-Key: c2hvcnQ=\r\n", 400, "bad_http"},
 	{"", GET HOST UPGRADE VERSION KEY KEY, 400, "bad_http"},
@@ -377,6 +378,102 @@ START_TEST(test_batch)
 	seen_answer(next_seen(), 200, "[" RESULT ",\n" REPLY "]");
 	expect(RESULT);
 	expect(REPLY);
+	finish();
+}
+END_TEST
+
+/* What says that a long request is not wanted any more comes after it. */
+START_TEST(test_cancel_after_request)
+{
+	static const char cancel[] = "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\","
+				     "\"params\":{\"requestId\":7}}";
+	enum { SIZE = 3u << 20 };
+	char *text = malloc(SIZE + 1);
+
+	memset(text, ' ', SIZE);
+	memcpy(text, CALL, strlen(CALL));
+	text[SIZE] = '\0';
+	start("");
+	initialize();
+	say(text);
+	say(cancel);
+	ck_assert_ptr_nonnull(strstr(next_seen()->body, "tools/call"));
+	ck_assert_str_eq(next_seen()->body, cancel);
+	free(text);
+	finish();
+}
+END_TEST
+
+/* A request that is too much has its answer; for what has none, the connection ends. */
+START_TEST(test_too_many)
+{
+	static char text[4096];
+
+	memset(text, ' ', sizeof(text));
+	memcpy(text, CALL, strlen(CALL));
+	text[sizeof(text) - 1] = '\0';
+	start("http: { max_body: 4096 }\n");
+	initialize();
+	for (unsigned asked = 0; asked < 6; asked++)
+		say(text);
+	expect("\"reason\":\"too_many\"");
+	say(NOTE);
+	expect_close(1013, 6);
+	finish();
+}
+END_TEST
+
+/* An answer that makes no sense: the worker learns that nobody wants it any more. */
+START_TEST(test_broken)
+{
+	struct seen *call;
+
+	start("");
+	initialize();
+	say(CALL);
+	call = next_seen();
+	seen_answer(call, 700, RESULT);
+	expect("-32603");
+	node_run(&node, 20);
+	ck_assert(call->closed);
+	finish();
+}
+END_TEST
+
+/* Events that are not whole: beyond a bound, one is completed, and the others wait for it. */
+START_TEST(test_half_events)
+{
+	enum { PIECE = 32768, MANY = 12u << 20, WINDOW = 256u << 10 };
+	static char piece[PIECE];
+	struct seen *events, *call;
+	struct buf payload;
+	uint64_t sent = 6;
+
+	memset(piece, 'x', sizeof(piece));
+	start("");
+	events = initialize();
+	say(CALL);
+	call = next_seen();
+	seen_begin(call);
+	seen_data(events, "data: ", 6);
+	for (; sent < MANY; sent += PIECE) {
+		while (sent + PIECE > events->credit + WINDOW)
+			node_run(&node, 2);
+		seen_data(events, piece, PIECE);
+	}
+	node_run(&node, 50);
+	seen_data(call, "data: ", 6);
+	for (unsigned i = 0; i < 6; i++)
+		seen_data(call, piece, PIECE);
+	node_run(&node, 50);
+	ck_assert_uint_eq(call->credit, 0);
+	seen_data(events, "\n\n", 2);
+	buf_init(&payload, 1u << 20);
+	while ((next_frame(&payload) & FIN) == 0)
+		ck_assert_int_eq(payload.data[0], 'x');
+	node_run(&node, 50);
+	ck_assert_uint_gt(call->credit, 0);
+	buf_free(&payload);
 	finish();
 }
 END_TEST
@@ -738,6 +835,10 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_early);
 	tcase_add_test(tcase, test_initialize_again);
 	tcase_add_test(tcase, test_batch);
+	tcase_add_test(tcase, test_cancel_after_request);
+	tcase_add_test(tcase, test_too_many);
+	tcase_add_test(tcase, test_broken);
+	tcase_add_test(tcase, test_half_events);
 	tcase_add_test(tcase, test_fragments);
 	tcase_add_test(tcase, test_long_answer);
 	tcase_add_loop_test(
