@@ -12,7 +12,7 @@
  *   transport.h   the ways in which clients come:
  *   streamable.c    Streamable HTTP, requests; stream.c: answers
  *   channel.h       one connection for all messages of a session
- *   websocket.c     WebSocket; ws.h: its framing
+ *   websocket.c     WebSocket
  *   sse_stream.h    HTTP+SSE of 2024-11-05; neighbours.h: other gateways
  *   retry.c       what happens when a worker dies
  *   probe.h       session workers that hang

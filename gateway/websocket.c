@@ -5,26 +5,18 @@
 #include "access_log.h"
 #include "channel.h"
 #include "edge.h"
-#include "ws.h"
+#include "websocket.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/sha.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define SUBPROTOCOL "mcp"
-/* RFC 6455 §1.3 */
-#define KEY_SUFFIX "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-/* Base64 of 16 bytes, and of a SHA-1. */
-#define KEY_LEN 24u
-#define ACCEPT_LEN 28u
 /* With more bytes than these waiting for the client, nothing more is read from it. */
 #define PAUSE_MIN (4u * LIMIT_FRAME_PAYLOAD)
 
-struct websocket {
+struct ws_channel {
 	struct channel channel;
-	struct ws *ws;
+	struct websocket *ws;
 	bool awaits_pong;
 	bool paused;
 	size_t seen_len; /* of a message that was coming at the last tick */
@@ -41,24 +33,17 @@ static bool takes(const struct gateway *gateway, const struct http1_head *head)
 	       http1_header_has_token(head, "Upgrade", "websocket");
 }
 
-static bool is_key(struct span key)
-{
-	unsigned char bytes[KEY_LEN];
-
-	return key.len == KEY_LEN && key.p[KEY_LEN - 1] == '=' && key.p[KEY_LEN - 2] == '=' &&
-	       key.p[KEY_LEN - 3] != '=' &&
-	       EVP_DecodeBlock(bytes, (const unsigned char *)key.p, KEY_LEN) > 0;
-}
-
 static int check_handshake(const struct http1_head *head, struct err *err)
 {
 	struct span version = http1_header_get(head, "Sec-WebSocket-Version");
+	char accept[WEBSOCKET_ACCEPT_SIZE];
 
 	if (!span_is(version, "13") || http1_header_count(head, "Sec-WebSocket-Version") != 1)
 		return err_set(err, ERR_UPGRADE_REQUIRED,
 			"Sec-WebSocket-Version must be 13: no other is spoken here");
 	if (http1_header_count(head, "Sec-WebSocket-Key") != 1 ||
-		!is_key(http1_header_get(head, "Sec-WebSocket-Key")) || head->minor == 0)
+		websocket_accept(http1_header_get(head, "Sec-WebSocket-Key"), accept) < 0 ||
+		head->minor == 0)
 		return err_set(err, ERR_BAD_HTTP,
 			"the WebSocket handshake needs HTTP/1.1 and one Sec-WebSocket-Key of 16 "
 			"bytes");
@@ -79,26 +64,14 @@ static int check(const struct door *door, const struct http1_head *head, const s
 	return r ? r : check_handshake(head, err);
 }
 
-/* RFC 6455 §4.2.2 */
-static struct span write_accept(struct span key, char accept[ACCEPT_LEN + 1])
-{
-	unsigned char sha[SHA_DIGEST_LENGTH];
-	char text[KEY_LEN + sizeof(KEY_SUFFIX)];
-	int n = snprintf(text, sizeof(text), "%.*s" KEY_SUFFIX, SPAN_ARG(key));
-
-	SHA1((const unsigned char *)text, (size_t)n, sha);
-	EVP_EncodeBlock((unsigned char *)accept, sha, sizeof(sha));
-	return span_of(accept, ACCEPT_LEN);
-}
-
 /* The example of RFC 6455 §1.3. When it is first used, libcrypto makes system calls. */
 static int prepare(struct err *err)
 {
-	char accept[ACCEPT_LEN + 1];
+	char accept[WEBSOCKET_ACCEPT_SIZE];
 
 	if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, NULL) ||
-		!span_is(write_accept(SPAN_LIT("dGhlIHNhbXBsZSBub25jZQ=="), accept),
-			"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))
+		websocket_accept(SPAN_LIT("dGhlIHNhbXBsZSBub25jZQ=="), accept) < 0 ||
+		strcmp(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") != 0)
 		return err_set(err, ERR_SYSTEM, "libcrypto does not compute SHA-1");
 	return 0;
 }
@@ -106,11 +79,13 @@ static int prepare(struct err *err)
 static int switch_protocol(struct http_conn *conn, const struct http1_head *head)
 {
 	struct answer_headers headers = {.n = 0};
-	char accept[ACCEPT_LEN + 1];
+	char accept[WEBSOCKET_ACCEPT_SIZE];
+	int r = websocket_accept(http1_header_get(head, "Sec-WebSocket-Key"), accept);
 
+	if (r < 0)
+		return r;
 	answer_headers_add(&headers, "Upgrade", SPAN_LIT("websocket"));
-	answer_headers_add(&headers, "Sec-WebSocket-Accept",
-		write_accept(http1_header_get(head, "Sec-WebSocket-Key"), accept));
+	answer_headers_add(&headers, "Sec-WebSocket-Accept", span_str(accept));
 	if (http1_header_count(head, "Sec-WebSocket-Protocol") > 0)
 		answer_headers_add(&headers, "Sec-WebSocket-Protocol", SPAN_LIT(SUBPROTOCOL));
 	return http_conn_switch(conn, headers.list, headers.n);
@@ -119,20 +94,20 @@ static int switch_protocol(struct http_conn *conn, const struct http1_head *head
 /* --- frames --------------------------------------------------------------------------------- */
 
 /* Everything that can leave does; a Close that has left ends the connection. */
-static void pump(struct websocket *websocket)
+static void pump(struct ws_channel *websocket)
 {
 	struct http_conn *conn = websocket->channel.conn;
 	size_t waiting;
 
 	if (!conn)
 		return;
-	ws_flush(websocket->ws);
-	if (ws_ended(websocket->ws)) {
+	websocket_flush(websocket->ws);
+	if (websocket_ended(websocket->ws)) {
 		http_conn_end(conn);
 		channel_leave(&websocket->channel);
 		return;
 	}
-	waiting = ws_queued(websocket->ws);
+	waiting = websocket_queued(websocket->ws);
 	if (websocket->paused ? waiting < PAUSE_MIN / 2 : waiting > PAUSE_MIN) {
 		websocket->paused = !websocket->paused;
 		http_conn_pause(conn, websocket->paused);
@@ -141,7 +116,7 @@ static void pump(struct websocket *websocket)
 
 static size_t put(void *arg, struct span bytes)
 {
-	struct websocket *websocket = arg;
+	struct ws_channel *websocket = arg;
 	struct span piece =
 		span_of(bytes.p, bytes.len < LIMIT_FRAME_PAYLOAD ? bytes.len : LIMIT_FRAME_PAYLOAD);
 
@@ -150,7 +125,7 @@ static size_t put(void *arg, struct span bytes)
 
 static void on_message(void *arg, struct span text)
 {
-	struct websocket *websocket = arg;
+	struct ws_channel *websocket = arg;
 	struct channel *channel = &websocket->channel;
 	struct channel_refusal refusal;
 	struct err err = {0};
@@ -163,18 +138,18 @@ static void on_message(void *arg, struct span text)
 		channel_end(channel, CHANNEL_TOO_SLOW, "messages come faster than they are taken");
 }
 
-static const struct ws_ops frame_ops = {.message = on_message, .put = put};
+static const struct websocket_ops frame_ops = {.message = on_message, .put = put};
 
 /* --- the channel ---------------------------------------------------------------------------- */
 
-static struct websocket *of_channel(const struct channel *channel)
+static struct ws_channel *of_channel(const struct channel *channel)
 {
-	return (struct websocket *)channel;
+	return (struct ws_channel *)channel;
 }
 
 static int send_message(struct channel *channel, struct span json)
 {
-	int r = ws_send(of_channel(channel)->ws, json);
+	int r = websocket_send(of_channel(channel)->ws, json);
 
 	pump(of_channel(channel));
 	return r;
@@ -182,14 +157,14 @@ static int send_message(struct channel *channel, struct span json)
 
 static size_t queued(const struct channel *channel)
 {
-	return ws_queued(of_channel(channel)->ws);
+	return websocket_queued(of_channel(channel)->ws);
 }
 
 /* Is a message coming of which nothing came since the last tick? */
-static bool is_stuck(struct websocket *websocket)
+static bool is_stuck(struct ws_channel *websocket)
 {
 	size_t len;
-	bool coming = ws_in_message(websocket->ws, &len);
+	bool coming = websocket_in_message(websocket->ws, &len);
 	bool stuck = coming && !websocket->paused && len + 1 == websocket->seen_len;
 
 	websocket->seen_len = coming ? len + 1 : 0;
@@ -198,15 +173,15 @@ static bool is_stuck(struct websocket *websocket)
 
 static void tick(struct channel *channel, bool quiet)
 {
-	struct websocket *websocket = of_channel(channel);
+	struct ws_channel *websocket = of_channel(channel);
 
-	ws_pardon(websocket->ws);
+	websocket_pardon(websocket->ws);
 	if (is_stuck(websocket)) {
 		channel_end(channel, CHANNEL_MISUSED, "a message that began was not completed");
 	} else if (websocket->awaits_pong && !websocket->paused) {
 		channel_end(channel, CHANNEL_FAILED, "no pong came");
-	} else if (quiet && ws_queued(websocket->ws) == 0) {
-		websocket->awaits_pong = ws_ping(websocket->ws) == 0;
+	} else if (quiet && websocket_queued(websocket->ws) == 0) {
+		websocket->awaits_pong = websocket_ping(websocket->ws) == 0;
 		pump(websocket);
 	}
 }
@@ -214,19 +189,19 @@ static void tick(struct channel *channel, bool quiet)
 /* An orderly end comes after what waits; with a client that misbehaves that would be never. */
 static void end(struct channel *channel, enum channel_end why, const char *text)
 {
-	struct websocket *websocket = of_channel(channel);
+	struct ws_channel *websocket = of_channel(channel);
 
 	if (why == CHANNEL_DONE || why == CHANNEL_AWAY)
-		ws_finish(websocket->ws, (enum ws_code)why, text);
+		websocket_finish(websocket->ws, (enum websocket_code)why, text);
 	else
-		ws_close(websocket->ws, (enum ws_code)why, text);
+		websocket_close(websocket->ws, (enum websocket_code)why, text);
 	pump(websocket);
 }
 
-static void websocket_free(struct channel *channel)
+static void ws_channel_free(struct channel *channel)
 {
 	channel_fini(channel);
-	ws_free(of_channel(channel)->ws);
+	websocket_free(of_channel(channel)->ws);
 	free(channel);
 }
 
@@ -236,26 +211,26 @@ static const struct channel_ops channel_ops = {
 	.queued = queued,
 	.tick = tick,
 	.end = end,
-	.free = websocket_free,
+	.free = ws_channel_free,
 };
 
 /* --- the connection ------------------------------------------------------------------------- */
 
 static void on_input(struct conn_user *user, struct span bytes)
 {
-	struct websocket *websocket = (struct websocket *)user;
+	struct ws_channel *websocket = (struct ws_channel *)user;
 
 	websocket->awaits_pong = false;
 	/* the Close that answers, or says what was wrong, is queued already */
-	if (ws_read(websocket->ws, bytes) == -ERR_CLOSED)
-		channel_end(&websocket->channel, (enum channel_end)ws_code(websocket->ws),
+	if (websocket_read(websocket->ws, bytes, NULL) < 0)
+		channel_end(&websocket->channel, (enum channel_end)websocket_code(websocket->ws),
 			"by the client's doing");
 	pump(websocket);
 }
 
 static void on_writable(struct conn_user *user)
 {
-	pump((struct websocket *)user);
+	pump((struct ws_channel *)user);
 	channel_took((struct channel *)user);
 }
 
@@ -279,17 +254,18 @@ static const struct conn_ops conn_ops = {
 
 /* --- the request ---------------------------------------------------------------------------- */
 
-static struct websocket *websocket_new(struct door *door, struct http_conn *conn)
+static struct ws_channel *ws_channel_new(struct door *door, struct http_conn *conn)
 {
 	size_t message_max = edge_limits(door->gateway->config, door->index).body;
-	struct websocket *websocket = calloc(1, sizeof(*websocket));
+	struct ws_channel *websocket = calloc(1, sizeof(*websocket));
 
 	if (!websocket)
 		return NULL;
-	websocket->ws = ws_new(message_max, CHANNEL_QUEUE_MAX, &frame_ops, websocket);
+	websocket->ws = websocket_new(
+		WEBSOCKET_SERVER, message_max, CHANNEL_QUEUE_MAX, &frame_ops, websocket);
 	if (!websocket->ws ||
 		channel_init(&websocket->channel, door, conn, &channel_ops, &conn_ops) < 0) {
-		websocket_free(&websocket->channel);
+		ws_channel_free(&websocket->channel);
 		return NULL;
 	}
 	return websocket;
@@ -298,7 +274,7 @@ static struct websocket *websocket_new(struct door *door, struct http_conn *conn
 static void on_request(struct door *door, struct http_conn *conn,
 	const struct http_request *request, const struct facts *facts)
 {
-	struct websocket *websocket = websocket_new(door, conn);
+	struct ws_channel *websocket = ws_channel_new(door, conn);
 	struct view *view = view_get(door->gateway, facts->view);
 	struct err err = {0};
 
@@ -311,7 +287,7 @@ static void on_request(struct door *door, struct http_conn *conn,
 		return;
 	if (websocket) {
 		http_conn_set_data(conn, NULL);
-		websocket_free(&websocket->channel);
+		ws_channel_free(&websocket->channel);
 	}
 	err_set(&err, ERR_NO_MEMORY, "the gateway is out of memory");
 	edge_refuse(door, conn, request->head, &err, SPAN_NONE, NULL);

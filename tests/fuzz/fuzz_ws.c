@@ -7,14 +7,14 @@
 #include "fuzz.h"
 #include "buf.h"
 #include "json_write.h"
-#include "ws.h"
+#include "websocket.h"
 
 #define MESSAGE_MAX 300u
 #define QUEUE_MAX (1u << 20)
 #define ROOM (1u << 22)
 
 struct side {
-	struct ws *ws;
+	struct websocket *ws;
 	struct buf messages; /* with their lengths: unambiguous */
 	struct buf sent;
 	size_t take; /* bytes that are taken at once */
@@ -27,7 +27,7 @@ static void on_message(void *arg, struct span text)
 	FUZZ_CHECK(text.len <= MESSAGE_MAX && json_is_utf8(text));
 	FUZZ_CHECK(buf_printf(&side->messages, "%zu ", text.len) == 0);
 	FUZZ_CHECK(buf_append_span(&side->messages, text) == 0);
-	ws_send(side->ws, text);
+	websocket_send(side->ws, text);
 }
 
 static size_t put(void *arg, struct span bytes)
@@ -41,30 +41,29 @@ static size_t put(void *arg, struct span bytes)
 
 static void run(struct span input, size_t step, size_t take, struct side *side)
 {
-	static const struct ws_ops ops = {.message = on_message, .put = put};
+	static const struct websocket_ops ops = {.message = on_message, .put = put};
 	int r = 0;
 
 	*side = (struct side){.take = take};
 	buf_init(&side->messages, ROOM);
 	buf_init(&side->sent, ROOM);
-	side->ws = ws_new(MESSAGE_MAX, QUEUE_MAX, &ops, side);
+	side->ws = websocket_new(WEBSOCKET_SERVER, MESSAGE_MAX, QUEUE_MAX, &ops, side);
 	FUZZ_CHECK(side->ws);
 	while (input.len > 0 && r == 0) {
 		size_t n = step < input.len ? step : input.len;
 
-		r = ws_read(side->ws, span_of(input.p, n));
-		FUZZ_CHECK(r == 0 || r == -ERR_CLOSED);
+		r = websocket_read(side->ws, span_of(input.p, n), NULL);
 		input = span_of(input.p + n, input.len - n);
 	}
-	ws_flush(side->ws);
-	FUZZ_CHECK(ws_queued(side->ws) == 0);
-	FUZZ_CHECK(ws_ended(side->ws) == (r == -ERR_CLOSED));
-	FUZZ_CHECK((ws_code(side->ws) == WS_ABNORMAL) == (r == 0));
+	websocket_flush(side->ws);
+	FUZZ_CHECK(websocket_queued(side->ws) == 0);
+	FUZZ_CHECK(websocket_ended(side->ws) == (r < 0));
+	FUZZ_CHECK((websocket_code(side->ws) == WEBSOCKET_ABNORMAL) == (r == 0));
 }
 
 static void end(struct side *side)
 {
-	ws_free(side->ws);
+	websocket_free(side->ws);
 	buf_free(&side->messages);
 	buf_free(&side->sent);
 }
@@ -81,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	run(input, data[0] ? data[0] : 1, data[1] ? data[1] : 1, &pieces);
 	FUZZ_CHECK(span_equal(buf_span(&whole.messages), buf_span(&pieces.messages)));
 	FUZZ_CHECK(span_equal(buf_span(&whole.sent), buf_span(&pieces.sent)));
-	FUZZ_CHECK(ws_code(whole.ws) == ws_code(pieces.ws));
+	FUZZ_CHECK(websocket_code(whole.ws) == websocket_code(pieces.ws));
 	end(&whole);
 	end(&pieces);
 	return 0;

@@ -43,6 +43,7 @@ struct ws {
 	void *arg;
 	struct connection *connection; /* NULL: it is gone */
 	struct websocket *socket;      /* NULL until the handshake is done */
+	struct buf *out;               /* while frames are gathered */
 	char key[WEBSOCKET_KEY_SIZE];
 	struct line *queue;
 	size_t n_queue, queue_bytes;
@@ -133,17 +134,31 @@ static void drop_line(struct ws *ws, struct line *line)
 	free(line);
 }
 
+static size_t on_put(void *arg, struct span bytes)
+{
+	struct ws *ws = arg;
+
+	return buf_append_span(ws->out, bytes) < 0 ? 0 : bytes.len;
+}
+
 static int gather(struct ws *ws, struct buf *out)
 {
-	int r = websocket_write(ws->socket, out);
+	int r = 0;
 
-	while (r == 0 && ws->queue && out->len < BATCH) {
+	ws->out = out;
+	websocket_flush(ws->socket);
+	while (r == 0 && ws->queue && out->len < BATCH && !out->failed) {
 		r = websocket_send(ws->socket, span_of(ws->queue->data, ws->queue->len));
 		if (r < 0)
 			break;
 		drop_line(ws, ws->queue);
-		r = websocket_write(ws->socket, out);
+		websocket_flush(ws->socket);
 	}
+	ws->out = NULL;
+	/* the server takes the answers to its pings */
+	websocket_pardon(ws->socket);
+	if (out->failed)
+		return -ERR_NO_MEMORY;
 	/* what waits behind a close frame is not sent, and not an error of its own */
 	return r == -ERR_CLOSED ? 0 : r;
 }
@@ -204,6 +219,8 @@ static void on_message(void *arg, struct span text)
 	if (!ws->closed)
 		ws->events->message(ws->arg, text, 0);
 }
+
+static const struct websocket_ops frame_ops = {.message = on_message, .put = on_put};
 
 /* The server has closed, or was cut off for what it sent. */
 static void end(struct ws *ws, const struct err *err)
@@ -319,7 +336,7 @@ static void on_switched(void *arg, const struct http1_head *head)
 	work_begin(ws);
 	if (!wrong) {
 		ws->socket = websocket_new(WEBSOCKET_CLIENT,
-			(size_t)ws->host->up->server->max_message, on_message, ws);
+			(size_t)ws->host->up->server->max_message, OUT_MAX, &frame_ops, ws);
 		wrong = ws->socket ? NULL : "no memory for a WebSocket";
 	}
 	if (wrong) {
