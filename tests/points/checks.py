@@ -112,6 +112,7 @@ def nothing_runs_twice(node):
 def forgotten_session(node):
     with Session(node.port) as session:
         session.result('logging/setLevel', {'level': 'error'})
+        wait_for(lambda: session.call('web__level') == 'error', 8, 'the log level at the server')
         session.call('web__forget')
         before = len(got(node, 'web', 'initialize'))
         expect(session.call('web__self'), 'no answer')

@@ -228,7 +228,9 @@ class Web(Mcp):
         super().__init__(who, None)
 
     def tool_forget(self, *_):
-        Handler.sessions.clear()
+        for name, mcp in list(Handler.sessions.items()):
+            if mcp is self:
+                del Handler.sessions[name]
         return self.text('forgotten')
 
 
