@@ -27,6 +27,7 @@ struct http_limits edge_limits(const struct config *config, uint32_t index)
 		(unsigned)(listen ? listen->header_timeout : config->http_header_timeout);
 	limits.body_ms = (unsigned)(listen ? listen->body_timeout : config->http_body_timeout);
 	limits.idle_ms = (unsigned)(listen ? listen->idle_timeout : config->http_idle_timeout);
+	limits.streams = (unsigned)(listen ? listen->max_streams : config->http_max_streams);
 	limits.connections = (unsigned)((connections + gateways - 1) / gateways);
 	return limits;
 }

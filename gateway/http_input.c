@@ -1,5 +1,5 @@
 /* What arrives on a connection: requests are read, collected and handed to the owner. */
-#include "http_internal.h"
+#include "http2_internal.h"
 
 #include <stdlib.h>
 
@@ -159,6 +159,11 @@ void http_input_process(struct http_socket *sock)
 
 	if (sock->switched) {
 		give_input(sock);
+		return;
+	}
+	if (sock->http2) {
+		http2_read(sock->http2, sock->input);
+		sock->input = SPAN_NONE;
 		return;
 	}
 	while ((sock->phase == HTTP_READING || sock->phase == HTTP_IN_BODY) && !sock->broken &&

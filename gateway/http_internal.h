@@ -89,6 +89,7 @@ struct http_socket {
 	struct http_transport transport;
 	struct event event;
 	struct http1 *http;
+	struct http2 *http2; /* NULL: it speaks HTTP/1 */
 	enum http_phase phase;
 	unsigned holds; /* calls on the stack that still use this */
 	struct http_timer read_timer;
@@ -134,8 +135,9 @@ struct http_socket {
 	bool queued; /* in the server's work list */
 	/* who is there */
 	bool fresh;          /* nothing was read yet but perhaps a part of a PROXY preamble */
+	bool undecided;      /* HTTP/1 or HTTP/2: too little was read to tell */
 	bool may_have_proxy; /* the peer is trusted to say for whom it speaks */
-	struct buf preamble; /* what came of it so far, when it comes in pieces */
+	struct buf preamble; /* what came so far and did not suffice */
 	struct net_address peer;
 	char remote[NET_TEXT_MAX];
 };
@@ -154,6 +156,9 @@ struct http_server {
 	void *arg;
 	struct http_socket_list conns;
 	unsigned nconns;
+	unsigned nhttp2;     /* of those, with HTTP/2 */
+	unsigned busy_http2; /* of these, with a stream or more */
+	unsigned streams;
 	bool draining;
 	struct http_server_stats *stats; /* own_stats, or the owner's */
 	struct http_server_stats own_stats;
@@ -222,7 +227,10 @@ void http_input_refuse(struct http_socket *sock, int code, const char *detail);
 void http_input_set_timer(struct http_socket *sock);
 
 /* http_preamble.c */
-/* Take a PROXY preamble off the first sock->input. False: more must come, or it was refused. */
+/*
+ * Take a PROXY preamble off the first sock->input, and find out which HTTP follows. False: more must
+ * come, or it was refused.
+ */
 bool http_preamble_take(struct http_socket *sock);
 
 /* http_output.c */

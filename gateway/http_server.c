@@ -1,5 +1,5 @@
 /* What all HTTP connections share. */
-#include "http_internal.h"
+#include "http2_internal.h"
 
 #include <stdlib.h>
 
@@ -10,6 +10,7 @@ const struct http_limits http_limits_default = {
 	.headers = 100,
 	.body = 4 * 1024 * 1024,
 	.pipeline = 64 * 1024,
+	.streams = 100,
 	.output = 1024 * 1024,
 	.response = 64 * 1024 * 1024,
 	.linger = 64 * 1024 * 1024,
@@ -34,6 +35,7 @@ static int check_limits(const struct http_limits *limits, struct err *err)
 		{"headers", limits->headers},
 		{"body", limits->body},
 		{"pipeline", limits->pipeline},
+		{"streams", limits->streams},
 		{"output", limits->output},
 		{"response", limits->response},
 		{"linger", limits->linger},
@@ -180,7 +182,9 @@ void http_server_drain(struct http_server *server)
 	server->draining = true;
 	TAILQ_FOREACH(sock, &server->conns, link)
 	{
-		if (sock->read_timer.kind != HTTP_TIMER_IDLE)
+		if (sock->http2)
+			http2_drain(sock->http2);
+		if (sock->http2 || sock->read_timer.kind != HTTP_TIMER_IDLE)
 			continue;
 		sock->readable = true;
 		http_server_queue(sock, HTTP_THIS_TURN);
@@ -190,6 +194,13 @@ void http_server_drain(struct http_server *server)
 unsigned http_server_connections(const struct http_server *server)
 {
 	return server->nconns;
+}
+
+struct http2_counts http_server_http2(const struct http_server *server)
+{
+	return (struct http2_counts){.connections = server->nhttp2,
+		.busy = server->busy_http2,
+		.streams = server->streams};
 }
 
 void http_server_count_in(struct http_server *server, struct http_server_stats *stats)

@@ -26,6 +26,7 @@ struct http_limits {
 	unsigned headers;     /* header lines */
 	size_t body;          /* request body, decoded */
 	size_t pipeline;      /* bytes of further requests kept while one is being answered */
+	unsigned streams;     /* requests at once on one connection of HTTP/2 */
 	size_t output;   /* unsent bytes of one connection beyond which http_conn_write refuses */
 	size_t response; /* one whole response given to http_conn_respond */
 	size_t linger;   /* bytes read and thrown away after an error was answered */
@@ -127,6 +128,13 @@ int http_server_set_limits(
 void http_server_drain(struct http_server *server);
 
 unsigned http_server_connections(const struct http_server *server);
+
+/* What there is of HTTP/2 at present. */
+struct http2_counts {
+	unsigned connections, busy; /* busy: of those, with a stream or more */
+	unsigned streams;
+};
+struct http2_counts http_server_http2(const struct http_server *server);
 
 /* What has been counted since the start. */
 struct http_server_stats {

@@ -1,5 +1,5 @@
 /* The life of a connection: its events, its timeouts, its end. */
-#include "http_internal.h"
+#include "http2_internal.h"
 #include "proxy_protocol.h"
 
 #include <poll.h>
@@ -11,6 +11,7 @@
 static void destroy(struct http_socket *sock)
 {
 	http1_free(sock->http);
+	http2_free(sock->http2);
 	http_input_free(sock);
 	buf_free(&sock->preamble);
 	buf_free(&sock->body);
@@ -42,6 +43,10 @@ static void retire(struct http_socket *sock)
 	http_timer_stop(server, &sock->write_timer);
 	TAILQ_REMOVE(&server->conns, sock, link);
 	server->nconns--;
+	if (sock->http2) {
+		http2_abandon(sock->http2);
+		server->nhttp2--;
+	}
 	if (server->ops->closed)
 		server->ops->closed(&sock->conn, server->arg);
 	http_server_tell_room(server);
@@ -65,6 +70,8 @@ void http_socket_wind_up(struct http_socket *sock, bool linger)
 {
 	sock->phase = HTTP_CLOSING;
 	sock->linger = linger && !sock->eof;
+	if (sock->http2)
+		http2_abandon(sock->http2);
 	http_timer_stop(sock->server, &sock->read_timer);
 	http_input_free(sock);
 	buf_free(&sock->body);
@@ -77,13 +84,15 @@ void http_socket_wind_up(struct http_socket *sock, bool linger)
 
 static bool owner_has_it(const struct http_socket *sock)
 {
-	return sock->phase == HTTP_PENDING || sock->phase == HTTP_STREAMING;
+	return (sock->phase == HTTP_PENDING || sock->phase == HTTP_STREAMING) && !sock->http2;
 }
 
 static bool wants_read(const struct http_socket *sock)
 {
 	if (sock->eof || sock->broken)
 		return false;
+	if (sock->http2 && sock->phase == HTTP_STREAMING)
+		return http2_wants_read(sock->http2);
 	switch (sock->phase) {
 	case HTTP_READING:
 	case HTTP_IN_BODY:
@@ -113,6 +122,8 @@ static void tell_gone(struct http_socket *sock, enum http_gone gone)
 
 static void tell_half(struct http_socket *sock)
 {
+	if (sock->eof && sock->http2 && sock->phase == HTTP_STREAMING)
+		http2_tell_half(sock->http2);
 	if (!sock->eof || sock->told_half || !owner_has_it(sock))
 		return;
 	sock->told_half = true;
@@ -132,7 +143,7 @@ static void take_input(struct http_socket *sock, size_t n)
 		return;
 	}
 	sock->input = span_of(server->scratch, n);
-	if (sock->fresh && !http_preamble_take(sock))
+	if ((sock->fresh || sock->undecided) && !http_preamble_take(sock))
 		return;
 	http_input_process(sock);
 	if (sock->phase == HTTP_DEAD || sock->phase == HTTP_CLOSING)
@@ -220,6 +231,8 @@ static void settle(struct http_socket *sock)
 	if (server->draining && sock->phase == HTTP_READING &&
 		sock->read_timer.kind == HTTP_TIMER_IDLE && !http1_started(sock->http))
 		http_socket_wind_up(sock, true);
+	if (sock->http2 && !sock->broken)
+		http2_settle(sock->http2);
 	if (sock->broken) {
 		tell_gone(sock, HTTP_GONE_RESET);
 		http_socket_kill(sock, true);
@@ -234,7 +247,8 @@ static void settle(struct http_socket *sock)
 	}
 	if (sock->phase == HTTP_DEAD)
 		return;
-	http_input_set_timer(sock);
+	if (!sock->http2)
+		http_input_set_timer(sock);
 	if (http_socket_unsent(sock) == 0) {
 		http_timer_stop(server, &sock->write_timer);
 	} else if (sock->write_timer.kind == HTTP_TIMER_NONE) {
@@ -253,10 +267,20 @@ static bool owes_writable(const struct http_socket *sock)
 	       http_socket_unsent(sock) <= sock->server->limits.output / 2;
 }
 
+static void flush(struct http_socket *sock)
+{
+	if (sock->http2)
+		http2_send(sock->http2);
+	else
+		http_out_flush(sock);
+}
+
 static void tell_writable(struct http_socket *sock)
 {
 	struct http_server *server = sock->server;
 
+	if (sock->http2)
+		http2_tell_writable(sock->http2);
 	for (int i = 0; owes_writable(sock); i++) {
 		if (i == ROUNDS_PER_TURN) {
 			http_server_queue(sock, HTTP_NEXT_TURN);
@@ -274,14 +298,14 @@ void http_socket_pump(struct http_socket *sock)
 	http_socket_hold(sock);
 	sock->pumping = true;
 	do {
-		http_out_flush(sock);
+		flush(sock);
 		http_input_process_saved(sock);
 		work_off_input(sock);
-		http_out_flush(sock);
+		flush(sock);
 	} while (has_more_to_do(sock));
 	tell_half(sock);
 	tell_writable(sock);
-	http_out_flush(sock);
+	flush(sock);
 	settle(sock);
 	sock->pumping = false;
 	http_socket_release(sock);
@@ -348,7 +372,7 @@ static void write_timeout(struct http_socket *sock)
 static void header_timeout(struct http_socket *sock)
 {
 	sock->server->stats->timeouts++;
-	if (http1_started(sock->http))
+	if (http1_started(sock->http) || (!sock->fresh && sock->preamble.len))
 		http_input_refuse(sock, -ERR_REQUEST_TIMEOUT, "the headers come too slowly");
 	else
 		http_socket_wind_up(sock, false);
@@ -368,7 +392,9 @@ static void on_timer(void *arg, enum http_timer_kind kind)
 	struct http_socket *sock = arg;
 
 	http_socket_hold(sock);
-	if (kind == HTTP_TIMER_BODY)
+	if (sock->http2 && sock->phase == HTTP_STREAMING && kind != HTTP_TIMER_WRITE)
+		http2_timer(sock->http2, kind);
+	else if (kind == HTTP_TIMER_BODY)
 		body_timeout(sock);
 	else if (kind == HTTP_TIMER_WRITE)
 		write_timeout(sock);
@@ -442,7 +468,7 @@ int http_conn_new(struct http_server *server, const struct http_transport *trans
 	}
 	sock->peer = *peer;
 	net_format(peer, sock->remote);
-	sock->fresh = true;
+	sock->fresh = sock->undecided = true;
 	sock->may_have_proxy = server->ops->trusts && server->ops->trusts(peer, server->arg);
 	TAILQ_INSERT_TAIL(&server->conns, sock, link);
 	server->nconns++;

@@ -305,15 +305,27 @@ static unsigned write_channels(
 	return count[0] + count[1];
 }
 
+static void add_door(const struct door *door, unsigned *connections, struct http2_counts *http2)
+{
+	const struct http2_counts counts = http_server_http2(door->server);
+
+	*connections += http_server_connections(door->server);
+	http2->connections += counts.connections;
+	http2->busy += counts.busy;
+	http2->streams += counts.streams;
+}
+
 static void write_connections(
 	const struct ledger *ledger, const struct gateway *gateway, struct buf *out)
 {
 	struct http_server_stats sum = {0};
+	struct http2_counts http2 = {0};
 	unsigned total = 0, exchanges = gateway->n_exchanges - gateway->n_channel_exchanges;
 	const struct client_transport *transport;
+	unsigned busy, channels = 0;
 
 	for (const struct door *door = gateway->doors; door; door = door->next)
-		total += http_server_connections(door->server);
+		add_door(door, &total, &http2);
 	for (unsigned i = 0; i < METRICS_DOORS_MAX; i++) {
 		sum.accepted += ledger->doors[i].accepted;
 		sum.bytes_in += ledger->doors[i].bytes_in;
@@ -322,13 +334,18 @@ static void write_connections(
 	}
 	for (unsigned i = 0; (transport = transport_at(i)); i++)
 		if (transport != &transport_streamable)
-			total -= write_channels(gateway, transport, out);
+			channels += write_channels(gateway, transport, out);
+	/* a connection of HTTP/2 has many requests or none */
+	busy = channels + http2.busy +
+	       (exchanges > http2.streams ? exchanges - http2.streams : 0);
 	buf_printf(out, "gatehouse_connections{transport=\"http\",state=\"streaming\"} %u\n",
 		gateway->n_streams);
 	buf_printf(out, "gatehouse_connections{transport=\"http\",state=\"active\"} %u\n",
 		exchanges - gateway->n_streams);
 	buf_printf(out, "gatehouse_connections{transport=\"http\",state=\"idle\"} %u\n",
-		total > exchanges ? total - exchanges : 0);
+		total > busy ? total - busy : 0);
+	buf_printf(out, "gatehouse_http2_connections %u\ngatehouse_http2_streams %u\n",
+		http2.connections, http2.streams);
 	buf_printf(out,
 		"gatehouse_connections_total %llu\n"
 		"gatehouse_accept_pauses_total %llu\n"
