@@ -96,8 +96,8 @@ void access_log_remote(const struct gateway *gateway, const struct http_conn *co
 }
 
 static void write_refused(const struct gateway *gateway, const struct http1_head *head,
-	const char *remote, const char *transport, const char *request_id, int code,
-	const char *detail)
+	const char *remote, const char *transport, const char *http_version,
+	const char *request_id, int code, const char *detail)
 {
 	log_event(LOG_INFO, "call", detail,
 		(const struct log_kv[]){
@@ -106,7 +106,7 @@ static void write_refused(const struct gateway *gateway, const struct http1_head
 			KV_SPAN("path", head ? head->path : SPAN_NONE),
 			KV_STR("remote", remote),
 			KV_STR("transport", transport),
-			KV_STR("http_version", http_conn_version(conn)),
+			KV_STR("http_version", http_version),
 			KV_STR("outcome", "refused"),
 			KV_STR("reason", err_reason(code)),
 			KV_INT("code", err_rpc_code(code)),
@@ -125,7 +125,8 @@ void access_log_refused(const struct gateway *gateway, const struct http_conn *c
 	if (!is_wanted(gateway, true, 0))
 		return;
 	access_log_remote(gateway, conn, head, remote);
-	write_refused(gateway, head, remote, NULL, request_id, code, detail);
+	write_refused(gateway, head, remote, NULL, http_conn_version(conn), request_id, code,
+		detail);
 }
 
 void access_log_message_refused(
@@ -133,5 +134,5 @@ void access_log_message_refused(
 {
 	if (is_wanted(channel->gateway, true, 0))
 		write_refused(channel->gateway, NULL, channel->remote, channel->ops->transport->name,
-			request_id, err->code, err_text(err));
+			NULL, request_id, err->code, err_text(err));
 }
