@@ -17,9 +17,9 @@ static void refuse(struct http2_stream *stream, int code, const char *detail)
 
 static struct span keep(struct http2_stream *stream, struct span text)
 {
-	struct span kept = arena_copy(&stream->arena, text);
+	struct span kept = text.len ? arena_copy(&stream->arena, text) : SPAN_LIT("");
 
-	if (text.len && !kept.p)
+	if (!kept.p)
 		refuse(stream, -ERR_NO_MEMORY, "no room for the request's headers");
 	return kept;
 }

@@ -117,6 +117,9 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	bool carries = hd->type == NGHTTP2_HEADERS || (hd->type == NGHTTP2_DATA && hd->length > 0);
 
 	(void)session;
+	/* nothing may come within a block of headers (RFC 9113 §4.3) */
+	if (hd->type != NGHTTP2_CONTINUATION)
+		http2->in_head = false;
 	if (!carries)
 		http2_calm_control(http2);
 	if (hd->type == NGHTTP2_HEADERS)
@@ -187,8 +190,6 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 	struct http2_stream *stream = find(http2, frame->hd.stream_id);
 
 	(void)session;
-	if (frame->hd.type == NGHTTP2_HEADERS)
-		http2->in_head = false;
 	if (!stream || !begins_request(frame) || stream->phase != HTTP_READING)
 		return 0;
 	server->stats->refused++;
@@ -338,7 +339,7 @@ void http2_tell_half(struct http2 *http2)
  */
 void http2_drain(struct http2 *http2)
 {
-	if (http2->ending)
+	if (http2->ending || http2->sock->phase != HTTP_STREAMING)
 		return;
 	nghttp2_submit_shutdown_notice(http2->session);
 	nghttp2_submit_ping(http2->session, NGHTTP2_FLAG_NONE, NULL);

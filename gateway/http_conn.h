@@ -1,7 +1,9 @@
 /*
  * What a request comes on and its answer leaves by. Requests are handed to the owner (struct
  * http_server_ops) one at a time, in order, each with its whole body; answers are written with the
- * functions here.
+ * functions here. It is a connection of HTTP/1, which brings one request after the other, or a stream
+ * of HTTP/2, which brings one and has a connection in common with others: peer and remote are that
+ * one's, closing and cutting end the stream alone (RST_STREAM), and it is gone once its answer is out.
  *
  * Protocol errors, limits and timeouts are answered by the connection itself, with a JSON-RPC error
  * as body, and the connection is closed after the client had a chance to read it. An idle
@@ -23,9 +25,9 @@ enum http_stream {
 };
 
 /*
- * Take over a connected transport (closed too when this fails). peer is copied.
- * Returns 0, -ERR_NO_MEMORY, -ERR_TOO_MANY. Nothing is called
- * back before it returns, but `opened`.
+ * Take over a connected transport (closed too when this fails); its first bytes tell whether it
+ * speaks HTTP/1 or HTTP/2. peer is copied. Returns 0, -ERR_NO_MEMORY, -ERR_TOO_MANY. Nothing is
+ * called back before it returns, but `opened`.
  */
 int http_conn_new(struct http_server *server, const struct http_transport *transport,
 	const struct net_address *peer, struct http_conn **ret_conn);

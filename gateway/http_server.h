@@ -52,7 +52,8 @@ struct http_request {
 enum http_gone {
 	HTTP_GONE_HALF,  /* the client sends no more (FIN); it may or may not still read: an answer
 			    can still be sent */
-	HTTP_GONE_RESET, /* nothing can reach it any more */
+	HTTP_GONE_RESET, /* nothing can reach it any more: of HTTP/2, RST_STREAM came, or it kept its
+			    window shut */
 	HTTP_GONE_STALLED, /* after http_conn_switch: it has taken next to nothing for write_ms; the
 			      connection is closed when that happens a second time */
 };
@@ -115,15 +116,15 @@ int http_server_new(struct event_base *base, const struct http_limits *limits,
 void http_server_free(struct http_server *server);
 
 /*
- * New limits. Those of a head (head, target, headers) hold for connections accepted from now on,
- * times from the next start of a timer on.
+ * New limits. Those of a head (head, target, headers) and streams hold for connections accepted from
+ * now on, times from the next start of a timer on.
  */
 int http_server_set_limits(
 	struct http_server *server, const struct http_limits *limits, struct err *err);
 
 /*
- * From now on each response says Connection: close and idle connections are closed. What is being
- * answered goes on; http_server_connections tells when all are gone.
+ * From now on each response says Connection: close and idle connections are closed; those of HTTP/2
+ * say GOAWAY. What is being answered goes on; http_server_connections tells when all are gone.
  */
 void http_server_drain(struct http_server *server);
 
