@@ -12,6 +12,14 @@ static const char *word_of(enum role role)
 	return role == ROLE_UPSTREAM ? "server" : role_name(role);
 }
 
+/* A session worker that was told to stop has its session until its calls are done. */
+static bool takes_links(const struct child *target)
+{
+	return target->link && (target->state == CHILD_RUNNING ||
+				       (target->role == ROLE_WORKER &&
+					       target->state == CHILD_STOPPING));
+}
+
 static int find_target(struct node *node, const struct child *opener,
 	const struct msg_link_open *open, struct child **ret, struct err *err)
 {
@@ -27,7 +35,7 @@ static int find_target(struct node *node, const struct child *opener,
 	if (!target || target->role != open->role)
 		return err_set(err, ERR_NOT_FOUND, "no %s%s%s runs",
 			word_of((enum role)open->role), *name ? " " : "", name);
-	if (target->state != CHILD_RUNNING || !target->link)
+	if (!takes_links(target))
 		return err_set(
 			err, ERR_BUSY, "%s%s%s is not ready", word_of(target->role),
 			*target->name ? " " : "", target->name);

@@ -1,6 +1,7 @@
 #include "listens.h"
 #include "json_write.h"
 #include "methods.h"
+#include "modern.h"
 #include "worker.h"
 
 #include <stdlib.h>
@@ -303,6 +304,11 @@ void listen_request(struct request *request, struct span params)
 	if (json_type(filter) != JSON_OBJECT) {
 		request_refuse(request, ERR_INVALID_PARAMS,
 			"subscriptions/listen: notifications is missing, or not an object");
+		return;
+	}
+	if (json_object_get(filter, SPAN_LIT("taskIds")).len &&
+		!modern_declares(params, MCP_EXTENSION_TASKS)) {
+		modern_refuse_undeclared(request, MCP_EXTENSION_TASKS);
 		return;
 	}
 	if (!(request->exchange->accept & EXCHANGE_ACCEPTS_SSE)) {

@@ -1,5 +1,6 @@
 /* base/: errors, buffers, arena, JSON strings. */
 #include "arena.h"
+#include "backoff.h"
 #include "buf.h"
 #include "err.h"
 #include "json_write.h"
@@ -79,6 +80,24 @@ START_TEST(test_arena)
 	ck_assert_ptr_null(arena_alloc(&arena, 100000));
 	ck_assert_str_eq(arena_strdup(&arena, SPAN_LIT("name")), "name");
 	arena_free(&arena);
+}
+END_TEST
+
+START_TEST(test_backoff)
+{
+	static const uint64_t pauses[] = {100, 200, 400, 800, 1000, 1000};
+	bool differs = false;
+
+	for (unsigned i = 0; i < 600; i++) {
+		uint64_t whole = pauses[i % 6], ms = backoff_ms(i % 6 + 1, 100, 1000, i);
+
+		ck_assert_uint_ge(ms, whole / 2);
+		ck_assert_uint_le(ms, whole);
+		differs |= ms != whole && ms != whole / 2;
+	}
+	ck_assert(differs);
+	ck_assert_uint_le(backoff_ms(UINT32_MAX, 1000, 60000, 0), 60000);
+	ck_assert_uint_eq(backoff_ms(1, 0, 0, 0), 0);
 }
 END_TEST
 
@@ -229,6 +248,7 @@ int main(void)
 	SRunner *runner;
 	int failed;
 
+	tcase_add_test(tc, test_backoff);
 	tcase_add_test(tc, test_err_table);
 	tcase_add_test(tc, test_buf_max);
 	tcase_add_test(tc, test_buf_whole);

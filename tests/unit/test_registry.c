@@ -320,6 +320,16 @@ static void say_tools(struct link *link, const char *server, const char *list)
 	say_list(link, server, CATALOGUE_TOOL, span_str(list));
 }
 
+static void say_fresh(struct link *link, const char *server, unsigned ttl_ms, bool is_public)
+{
+	const struct msg_server_list fields = {.server = span_str(server),
+		.kind = CATALOGUE_TOOL,
+		.ttl_ms = ttl_ms,
+		.cache_public = is_public};
+
+	say(link, MSG_SERVER_LIST, &fields, SPAN_LIT("[" TOOL("one") "]"));
+}
+
 static void say_state(struct link *link, const char *server, unsigned state, const char *detail,
 	const char *facts)
 {
@@ -396,6 +406,29 @@ START_TEST(coalesces)
 	ck_assert(offers("alpha__one") && offers("alpha__two") && offers("beta__one"));
 	ck_assert_int_eq(server_of("beta").state, SERVER_UP);
 	ck_assert(span_is(server_of("beta").instructions, "be kind"));
+	finish();
+}
+END_TEST
+
+/* Of lists that are merged the stalest one counts, and one that is private makes all so. */
+START_TEST(freshness)
+{
+	struct link *alpha, *beta;
+	bool is_private = true;
+
+	start(TWO);
+	alpha = introduce(ROLE_UPSTREAM, "alpha");
+	beta = introduce(ROLE_UPSTREAM, "beta");
+	say_fresh(alpha, "alpha", 5000, true);
+	say_fresh(beta, "beta", 3000, true);
+	say_state(alpha, "alpha", SERVER_UP, "", FACTS);
+	say_state(beta, "beta", SERVER_UP, "", FACTS);
+	AWAIT(catalogue_ttl_ms(node.catalogue, CATALOGUE_TOOL, &is_private) == 3000);
+	ck_assert(!is_private);
+	/* the list is the same, and less fresh */
+	say_fresh(alpha, "alpha", 1000, false);
+	AWAIT(catalogue_ttl_ms(node.catalogue, CATALOGUE_TOOL, &is_private) == 1000);
+	ck_assert(is_private);
 	finish();
 }
 END_TEST
@@ -832,6 +865,7 @@ static Suite *suite(void)
 	Suite *s = suite_create("registry");
 
 	add(s, "coalesces", coalesces, 1);
+	add(s, "freshness", freshness, 1);
 	add(s, "only changes", only_changes, 1);
 	add(s, "comes back", comes_back, 1);
 	add(s, "only its own", only_its_own, 1);

@@ -324,6 +324,8 @@ static const struct {
 } not_granted[] = {
 	{REQUEST("1", "subscriptions/listen", META), 3, 200, "-32602"},
 	{LISTEN("1", "\"toolsListChanged\":true"), 1, 200, "text/event-stream"},
+	{LISTEN("1", "\"taskIds\":[\"t\"]"), 3, 400,
+		"\"requiredCapabilities\":{\"extensions\":{\"io.modelcontextprotocol/tasks\""},
 	{LISTEN("1", ""), 3, 200, "\"result\":{\"resultType\":\"complete\"," ID_META("1") "}}"},
 };
 
