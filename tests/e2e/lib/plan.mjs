@@ -45,3 +45,31 @@ export async function runTarget(make, options) {
 		area.remove();
 	}
 }
+
+/* Runs jobs targets at a time. Calls done(label, lines, results) for each; gives a Map of label -> results. */
+export async function runTargets(targets, { jobs, done, ...options }) {
+	const results = new Map();
+	const waiting = [...targets];
+	const work = async () => {
+		for (let row = waiting.shift(); row; row = waiting.shift()) {
+			const lines = [];
+			const found = await runTarget(row[1], { ...options, tell: line => lines.push(line) });
+			results.set(row[0], found);
+			done(row[0], lines, found);
+		}
+	};
+	await Promise.all(Array.from({ length: jobs }, work));
+	return results;
+}
+
+const state = result => (result ? `${result.ok ? 'ok' : 'FAIL'} ${result.line}` : 'missing');
+
+/* How many checks gave the same through a node as directly, and which did not: [{ name, direct, through }]. */
+export function compareTargets(direct, found) {
+	const byName = new Map(found.map(result => [result.name, result]));
+	const pairs = direct.map(expected => ({
+		name: expected.name, direct: state(expected), through: state(byName.get(expected.name)),
+	}));
+	const different = pairs.filter(pair => pair.direct !== pair.through);
+	return { same: pairs.length - different.length, different };
+}

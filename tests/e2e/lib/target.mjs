@@ -24,7 +24,7 @@ const EVERYTHING = join(MODULES, 'server-everything', 'dist', 'index.js');
 const FILESYSTEM = join(MODULES, 'server-filesystem', 'dist', 'index.js');
 export const FIXTURE = join(TESTS, 'fixture', 'server.mjs');
 const EVERYTHING_WS = join(TESTS, 'fixture', 'everything_ws.mjs');
-const START_MS = 20000;
+const START_MS = 30000;
 const CLOSE_MS = 5000;
 
 /* The SDK's client takes the browser's WebSocket, which Node.js has from version 22 on. */
