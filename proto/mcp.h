@@ -99,6 +99,14 @@ bool mcp_method_in(enum mcp_method method, enum mcp_version version);
  */
 struct span mcp_route_value(enum mcp_method method, struct span params);
 
+/*
+ * Could two readers take params for different things? 0, or -ERR_INVALID_PARAMS if a member that MCP
+ * gives a meaning (of params, params._meta or params.ref) stands there twice, or a member's name
+ * differs from such a one in case alone: what is decided by one of them, a server might do with the
+ * other. What else params have, and what is in arguments, is not looked at.
+ */
+int mcp_params_check(struct span params, struct err *err);
+
 /* keys of _meta */
 #define MCP_META_PROTOCOL_VERSION "io.modelcontextprotocol/protocolVersion"
 #define MCP_META_CLIENT_INFO "io.modelcontextprotocol/clientInfo"

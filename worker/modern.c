@@ -128,17 +128,20 @@ static int check_properties(
 	int r = 0;
 
 	while (r == 0 && depth > 0 && json_iter_member(&iter, &key, &property)) {
-		struct span annotation = json_object_get(property, SPAN_LIT("x-mcp-header")),
-			    inner = SPAN_NONE;
+		struct span annotation = json_object_get(property, SPAN_LIT("x-mcp-header"));
+		struct json_field inner = {.key = SPAN_NONE};
 		char name[256];
-		struct span text;
 
-		if (json_string_copy(key, name, sizeof(name), &text) == 0)
-			inner = json_object_get(value, text);
+		if (json_string_copy(key, name, sizeof(name), &inner.key) == 0)
+			json_object_get_many(value, &inner, 1);
+		/* the header agrees with one of them, the server may read the other */
+		if (inner.count > 1)
+			return err_set(err, ERR_INVALID_PARAMS, "arguments have \"%.*s\" twice",
+				SPAN_ARG(inner.key));
 		if (annotation.len)
-			r = check_one(annotation, inner, headers, err);
-		else if (json_type(inner) == JSON_OBJECT)
-			r = check_properties(property, inner, headers, depth - 1, err);
+			r = check_one(annotation, inner.value, headers, err);
+		else if (json_type(inner.value) == JSON_OBJECT)
+			r = check_properties(property, inner.value, headers, depth - 1, err);
 	}
 	return r;
 }

@@ -44,21 +44,6 @@ static bool is_too_early(const struct request *request)
 	       request->method != MCP_INITIALIZE && request->method != MCP_PING;
 }
 
-/* What says whose a message is must say so once: of two, a server might read the other one. */
-static bool is_ambiguous(struct span params)
-{
-	struct json_field fields[] = {{.key = SPAN_LIT("name")}, {.key = SPAN_LIT("uri")},
-		{.key = SPAN_LIT("ref")}, {.key = SPAN_LIT("taskId")}, {.key = SPAN_LIT("_meta")},
-		{.key = SPAN_LIT("arguments")}};
-	const size_t n = sizeof(fields) / sizeof(*fields);
-
-	json_object_get_many(params, fields, n);
-	for (size_t i = 0; i < n; i++)
-		if (fields[i].count > 1)
-			return true;
-	return false;
-}
-
 static uint32_t in_flight_max(const struct worker *worker)
 {
 	uint32_t max = (uint32_t)worker->config->session_max_in_flight;
@@ -69,6 +54,7 @@ static uint32_t in_flight_max(const struct worker *worker)
 static void route(struct request *request, const struct jsonrpc *msg)
 {
 	struct worker *worker = request->worker;
+	struct err err = {0};
 
 	if (worker->n_requests > in_flight_max(worker))
 		request_refuse(request, ERR_TOO_MANY,
@@ -82,8 +68,8 @@ static void route(struct request *request, const struct jsonrpc *msg)
 	else if (request->method == MCP_INITIALIZE && request->exchange->batch)
 		request_refuse(
 			request, ERR_INVALID_REQUEST, "initialize cannot be part of a batch");
-	else if (is_ambiguous(msg->params))
-		request_refuse(request, ERR_INVALID_PARAMS, "params name the same thing twice");
+	else if (mcp_params_check(msg->params, &err) < 0)
+		request_fail(request, &err, JSONRPC_EXECUTED_NO);
 	else
 		method_find(request->method)(request, msg->params);
 }

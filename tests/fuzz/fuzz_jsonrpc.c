@@ -34,6 +34,12 @@ static void check_message(const struct jsonrpc *msg)
 	FUZZ_CHECK(msg->kind != JSONRPC_NOTIFICATION || msg->id.len == 0);
 	FUZZ_CHECK(msg->kind != JSONRPC_RESULT || (msg->id.len && msg->result.len));
 	FUZZ_CHECK(msg->kind != JSONRPC_ERROR || json_type(msg->error) == JSON_OBJECT);
+	if (mcp_params_check(msg->params, NULL) == 0) {
+		struct json_field name = {.key = SPAN_LIT("name")};
+
+		json_object_get_many(msg->params, &name, 1);
+		FUZZ_CHECK(name.count <= 1);
+	}
 }
 
 /* Written again, it is the same message. */

@@ -48,6 +48,42 @@ START_TEST(test_versions)
 }
 END_TEST
 
+START_TEST(test_params_of_two_readings)
+{
+	static const struct {
+		const char *params, *says; /* says: NULL where it is unambiguous */
+	} rows[] = {
+		{"{}", NULL},
+		{"", NULL},
+		{"[\"name\",\"name\"]", NULL},
+		{"{\"name\":\"a\",\"arguments\":{\"name\":1,\"name\":2,\"Name\":3}}", NULL},
+		{"{\"x\":1,\"x\":2,\"X\":3,\"names\":4,\"nam\":5}", NULL},
+		{"{\"_meta\":[1],\"ref\":\"x\"}", NULL},
+		{"{\"name\":1,\"name\":1}", "params have \"name\" twice"},
+		{"{\"name\":1,\"n\\u0061me\":1}", "params have \"name\" twice"},
+		{"{\"NAME\":1}", "params have \"NAME\", which some take for \"name\""},
+		{"{\"argument\xc5\xbf\":1}", "which some take for \"arguments\""},
+		{"{\"tas\\u212aId\":1}", "which some take for \"taskId\""},
+		{"{\"_meta\":{\"progressToken\":1,\"progressToken\":2}}",
+			"the members of params._meta have \"progressToken\" twice"},
+		{"{\"_meta\":{\"" MCP_META_PROTOCOL_VERSION "\":1,\"" MCP_META_PROTOCOL_VERSION
+		 "\":2}}",
+			"twice"},
+		{"{\"ref\":{\"type\":\"x\",\"Type\":\"y\"}}", "the members of params.ref have"},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct err err = {0};
+		int r = mcp_params_check(span_str(rows[i].params), &err);
+
+		ck_assert_msg(r == (rows[i].says ? -ERR_INVALID_PARAMS : 0), "%s", rows[i].params);
+		if (rows[i].says)
+			ck_assert_msg(strstr(err_text(&err), rows[i].says), "%s: %s",
+				rows[i].params, err_text(&err));
+	}
+}
+END_TEST
+
 /* The search by halves needs the rows in order. */
 START_TEST(test_methods_sorted)
 {
@@ -584,6 +620,7 @@ int main(void)
 
 	tcase_add_test(tc, test_versions);
 	tcase_add_test(tc, test_methods_sorted);
+	tcase_add_test(tc, test_params_of_two_readings);
 	tcase_add_test(tc, test_methods_per_version);
 	tcase_add_test(tc, test_method_rows);
 	tcase_add_test(tc, test_route_value);

@@ -7,6 +7,7 @@
 #include "points.h"
 #include "round.h"
 
+#include <stdio.h>
 #include <utlist.h>
 
 static void count_invalid(struct instance *instance, const char *why, struct span text)
@@ -35,6 +36,26 @@ static void on_reply(struct instance *instance, const struct jsonrpc *msg)
 	outcome.kind = msg->kind == JSONRPC_ERROR;
 	outcome.payload = outcome.kind ? msg->error : msg->result;
 	call_finish(call, &outcome);
+}
+
+/*
+ * JSON with our id, but no answer: who waits is told now instead of when the time is up. With a
+ * method it would be the server's own request, whose id is its own.
+ */
+static void on_bad_reply(struct instance *instance, const struct jsonrpc *msg, const char *why)
+{
+	struct call *call = NULL;
+	char text[ERR_DETAIL_MAX];
+	uint64_t id;
+
+	if (jsonrpc_id_uint64(msg->id, &id) == 0 &&
+		!json_object_get(msg->body, SPAN_LIT("method")).len)
+		call = call_find(instance, id);
+	if (!call)
+		return;
+	snprintf(text, sizeof(text), "%s: its answer is not JSON-RPC: %s",
+		instance->up->server->name, why);
+	call_fail(call, ERR_SERVER_GARBAGE, text, EXECUTED_UNKNOWN);
 }
 
 /* --- notifications --------------------------------------------------------------------------- */
@@ -192,17 +213,24 @@ static void take(struct instance *instance, const struct jsonrpc *msg, uint64_t 
 		on_notification(instance, msg, related);
 }
 
+static void take_invalid(struct instance *instance, const struct jsonrpc *msg, const struct err *err)
+{
+	count_invalid(instance, err_text(err), msg->body);
+	on_bad_reply(instance, msg, err_text(err));
+}
+
 static void take_batch(struct instance *instance, const struct jsonrpc *batch, uint64_t related)
 {
 	struct json_iter iter = json_iter(batch->body);
 	struct jsonrpc msg;
+	struct err err = {0};
 	int r;
 
-	while (instance->transport && (r = jsonrpc_batch_next(&iter, &msg, NULL)) != 0) {
+	while (instance->transport && (r = jsonrpc_batch_next(&iter, &msg, &err)) != 0) {
 		if (r > 0)
 			take(instance, &msg, related);
 		else
-			count_invalid(instance, "a bad message in a batch", msg.body);
+			take_invalid(instance, &msg, &err);
 	}
 }
 
@@ -215,7 +243,7 @@ void incoming_message(struct instance *instance, struct span text, uint64_t rela
 	if (r < 0 && !POINT(FRAMING))
 		instance_fail(instance, RESTART_GARBAGE, &err);
 	else if (r < 0)
-		count_invalid(instance, err_text(&err), text);
+		take_invalid(instance, &msg, &err);
 	else if (msg.kind == JSONRPC_BATCH && instance->version != MCP_2025_03_26)
 		count_invalid(instance, "a batch, which only revision 2025-03-26 has", text);
 	else if (msg.kind == JSONRPC_BATCH)
