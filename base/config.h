@@ -264,6 +264,11 @@ enum config_part { CONFIG_TOOLS, CONFIG_PROMPTS, CONFIG_RESOURCES };
 /* Is it in the view? name: as at /mcp; of a resource its URI, of a template the text of it. */
 bool config_view_offers(
 	const struct config_virtual *view, enum config_part part, struct span name);
+/* Is it left out by name? */
+bool config_view_excludes(
+	const struct config_virtual *view, enum config_part part, struct span name);
+/* Does it show all that its servers have? */
+bool config_view_is_open(const struct config_virtual *view, enum config_part part);
 /* Does the view leave all of it out, whatever there is? */
 bool config_view_hides(const struct config_virtual *view, enum config_part part);
 /* What the view calls a tool or prompt; name itself, where it says nothing. */

@@ -79,6 +79,19 @@ bool config_view_offers(const struct config_virtual *view, enum config_part part
 	       !list_matches(p.exclude, name);
 }
 
+bool config_view_excludes(
+	const struct config_virtual *view, enum config_part part, struct span name)
+{
+	return list_matches(part_of(view, part).exclude, name);
+}
+
+bool config_view_is_open(const struct config_virtual *view, enum config_part part)
+{
+	struct part p = part_of(view, part);
+
+	return p.include->count == 0 && p.exclude->count == 0;
+}
+
 bool config_view_hides(const struct config_virtual *view, enum config_part part)
 {
 	struct part p = part_of(view, part);

@@ -229,8 +229,7 @@ static void on_prompt(struct request *request, struct span params)
 		fail_unknown(request, "prompt", token);
 }
 
-/* Whose a URI is: by the lists, then by the templates, then the only server that has resources at
- * all. */
+/* Whose a URI is, by the lists, then by the templates: those of the session's view. */
 static bool find_listed(struct worker *worker, struct span uri, struct catalogue_item *ret)
 {
 	const struct catalogue *catalogue = worker->catalogue;
@@ -242,19 +241,12 @@ static bool find_listed(struct worker *worker, struct span uri, struct catalogue
 	       own_lists_match(worker, uri, ret) || catalogue_match(catalogue, uri, ret, 1) > 0;
 }
 
-bool method_find_resource(struct worker *worker, struct span uri, uint32_t *ret_server)
+/* The only server that has resources at all. */
+static bool find_only(const struct worker *worker, uint32_t *ret_server)
 {
-	struct catalogue_item item;
 	struct catalogue_server server;
 	unsigned candidates = 0;
-	struct span same;
 
-	if (!worker->catalogue || !worker_sees(worker, CONFIG_RESOURCES, uri, &same))
-		return false;
-	if (POINT(URIS) && find_listed(worker, uri, &item)) {
-		*ret_server = item.server;
-		return true;
-	}
 	for (uint32_t i = 0; i < catalogue_servers(worker->catalogue); i++) {
 		catalogue_get_server(worker->catalogue, i, &server);
 		if (mcp_capable(server.capabilities, "resources")) {
@@ -263,6 +255,22 @@ bool method_find_resource(struct worker *worker, struct span uri, uint32_t *ret_
 		}
 	}
 	return candidates == 1;
+}
+
+/* A view's patterns hold for the URI, and for the resource or template that it belongs to. */
+bool method_find_resource(struct worker *worker, struct span uri, uint32_t *ret_server)
+{
+	const struct config_virtual *view = worker_view(worker);
+	struct catalogue_item item;
+
+	if (!worker->catalogue || (view && config_view_excludes(view, CONFIG_RESOURCES, uri)))
+		return false;
+	if (POINT(URIS) && find_listed(worker, uri, &item)) {
+		*ret_server = item.server;
+		return true;
+	}
+	return (!view || config_view_is_open(view, CONFIG_RESOURCES)) &&
+	       find_only(worker, ret_server);
 }
 
 static void call_uri(struct request *request, struct span token, struct span params)

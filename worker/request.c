@@ -257,8 +257,9 @@ void request_reply(struct request *request, const struct reply *reply)
 	else if (reply->kind == 1)
 		request_error(request, reply->payload);
 	else
+		/* also one that has run, whose result could not be passed on */
 		request_fail(request, &reply->err,
-			reply->executed == 2 ? JSONRPC_EXECUTED_UNKNOWN : JSONRPC_EXECUTED_NO);
+			reply->executed ? JSONRPC_EXECUTED_UNKNOWN : JSONRPC_EXECUTED_NO);
 }
 
 /* --- the exchange changes ------------------------------------------------------------------- */

@@ -225,14 +225,18 @@ void worker_set_view(struct worker *worker)
 	worker->catalogue = NULL;
 }
 
+const struct config_virtual *worker_view(const struct worker *worker)
+{
+	return config_find_view(worker->config, span_str(worker->session.view));
+}
+
 bool worker_sees(const struct worker *worker, enum config_part part, struct span name,
 	struct span *ret_name)
 {
-	struct span view_name = span_str(worker->session.view);
-	const struct config_virtual *view = config_find_view(worker->config, view_name);
+	const struct config_virtual *view = worker_view(worker);
 
 	*ret_name = view ? config_view_name(view, part, name) : name;
-	return view ? config_view_offers(view, part, name) : view_name.len == 0;
+	return view ? config_view_offers(view, part, name) : !worker->session.view[0];
 }
 
 static void on_catalogue(struct link *link, const struct message *msg, void *arg)

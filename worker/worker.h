@@ -92,6 +92,8 @@ void worker_save_soon(struct worker *worker);
 bool worker_is_young(const struct worker *worker);
 /* The session is known, and with it which view's catalogue it sees. */
 void worker_set_view(struct worker *worker);
+/* NULL: the session sees everything, or its view is not in the configuration (any more). */
+const struct config_virtual *worker_view(const struct worker *worker);
 /*
  * Is this in the session's view, and what is it called there? name: as at /mcp, of a resource its
  * URI. Nothing is, in a view that the configuration does not have (any more).

@@ -818,6 +818,39 @@ START_TEST(test_large)
 }
 END_TEST
 
+#define READ(uri) \
+	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"resources/read\",\"params\":{" \
+	"\"uri\":\"" uri "\"}}"
+
+/* What is read by a URI is what the lists show. */
+static const struct {
+	const char *view, *body;
+	bool found;
+} read_in_view[] = {
+	{"without", READ("file:///a.txt"), true},
+	{"without", READ("test://t/9/data"), false},
+	{"without", READ("other://x"), false},
+	{"only", READ("test://t/9/data"), true},
+	{"only", READ("test://t/7/data"), false},
+	{"only", READ("file:///a.txt"), false},
+	{"only", READ("other://x"), false},
+};
+
+START_TEST(test_read_in_view)
+{
+	struct subject *subject;
+	struct answer *answer;
+
+	scene.view = read_in_view[_i].view;
+	subject = scene_session(&scene, "2025-06-18", "{}");
+	answer = post(subject, read_in_view[_i].body);
+	if (read_in_view[_i].found)
+		call_result(call_wait(&scene), "{\"contents\":[]}");
+	answer_has(answer, 200, read_in_view[_i].found ? "contents" : "Resource not found");
+	ck_assert_uint_eq(scene.n_calls, read_in_view[_i].found);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("worker");
@@ -826,6 +859,8 @@ static Suite *suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, test_initialize, 0, sizeof(negotiations) / sizeof(*negotiations));
+	tcase_add_loop_test(
+		t, test_read_in_view, 0, sizeof(read_in_view) / sizeof(*read_in_view));
 	tcase_add_test(t, test_initialize_is_stored_first);
 	tcase_add_test(t, test_initialize_not_stored);
 	tcase_add_loop_test(t, test_initialize_waits_for_servers, 0, 4);

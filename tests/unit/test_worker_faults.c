@@ -149,14 +149,15 @@ START_TEST(test_upstream_stays_away)
 }
 END_TEST
 
+/* executed of CALL_DONE: not, yes (its result cannot be passed on), unknown. */
 START_TEST(test_call_fails)
 {
 	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
 	struct answer *answer = post(subject, CALL("1", "alpha__echo"));
 
-	call_failed(call_wait(&scene), ERR_SERVER_CAPACITY, 0);
-	answer_has(answer, 200,
-		"\"reason\":\"server_capacity\",\"retryable\":true,\"executed\":\"no\"");
+	call_failed(call_wait(&scene), ERR_SERVER_CAPACITY, (unsigned)_i);
+	answer_has(answer, 200, "\"reason\":\"server_capacity\",\"retryable\":true,\"executed\":");
+	answer_has(answer, 200, _i == 0 ? "\"executed\":\"no\"" : "\"executed\":\"unknown\"");
 	answer_has(answer, 200, "as the upstream worker says");
 }
 END_TEST
@@ -424,7 +425,7 @@ static Suite *suite(void)
 	tcase_add_test(t, test_upstream_keeps_dying);
 	tcase_add_test(t, test_upstream_returns);
 	tcase_add_test(t, test_upstream_stays_away);
-	tcase_add_test(t, test_call_fails);
+	tcase_add_loop_test(t, test_call_fails, 0, 3);
 	tcase_add_test(t, test_gateway_dies);
 	tcase_add_test(t, test_sessions_return);
 	tcase_add_test(t, test_sessions_die_during_initialize);

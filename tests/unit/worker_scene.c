@@ -222,7 +222,24 @@ static void send_start(struct link *link, uint64_t instance, int fd)
 static const char usual_config[] = "session: {request_timeout: 30s}\n"
 				   "servers:\n"
 				   "  alpha: {command: /bin/true, idempotent: [\"idem*\"]}\n"
-				   "  beta: {command: /bin/true}\n";
+				   "  beta: {command: /bin/true}\n"
+				   "views:\n"
+				   "  without: {resources: {exclude: [\"test://t/{id}/data\"]}}\n"
+				   "  only: {resources: {include: [\"test://t/{id}/data\"],"
+				   " exclude: [\"test://t/7/*\"]}}\n";
+
+struct config *scene_config(void)
+{
+	struct config_report report;
+	struct config *config;
+
+	config_report_init(&report);
+	ck_assert_int_eq(config_load_text(span_str(usual_config), CONFIG_SYNTAX_YAML, "test.yaml",
+				 "/", &config, &report),
+		0);
+	config_report_free(&report);
+	return config;
+}
 
 void scene_start(struct scene *scene, const char *yaml)
 {

@@ -92,6 +92,7 @@ struct scene {
 	pid_t zygote_pid;
 	int catalogue;
 	bool no_upstreams, no_sessions; /* links are denied */
+	const char *view;               /* of the sessions leased from now on; NULL: none */
 	struct subject *subjects[SUBJECTS_MAX];
 	unsigned n_subjects;
 	struct answer *answers[ANSWERS_MAX];
@@ -120,6 +121,8 @@ uint64_t scene_now(void);
 
 /* The usual servers alpha and beta; more_tools: appended to alpha's, or "". starting: alpha is not
  * up yet. */
+/* The usual configuration, with the views "without" (the template) and "only" (it, but for 7). */
+struct config *scene_config(void);
 int scene_catalogue(uint64_t generation, const char *more_tools, bool starting);
 void scene_publish(struct subject *subject, int catalogue, uint64_t generation);
 

@@ -15,7 +15,7 @@
 
 int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
 {
-	const struct merge_config config = {
+	struct merge_config config = {
 		.naming = MERGE_PREFIX, .generation = generation, .tasks = true};
 	struct merge_server servers[2] = {
 		{.facts = {.name = SPAN_LIT("alpha"),
@@ -30,6 +30,7 @@ int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
 			 .call_timeout_ms = 20000,
 			 .isolation = SERVER_PER_SESSION}},
 	};
+	struct config *views = scene_config();
 	struct merge_result *result;
 	struct err err = {0};
 	static char tools[131072];
@@ -58,7 +59,10 @@ int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
 			 "\"io.modelcontextprotocol/tasks\":{}}}");
 	servers[1].lists[CATALOGUE_TOOL] =
 		SPAN_LIT("[{\"name\":\"echo\",\"inputSchema\":{\"type\":\"object\"}}]");
+	config.views = views->views;
+	config.views_len = views->view_count;
 	ck_assert_int_eq(merge_catalogue(&config, servers, 2, &result, &err), 0);
+	config_free(views);
 	fd = result->fd;
 	result->fd = -1;
 	merge_result_free(result);

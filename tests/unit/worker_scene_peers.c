@@ -283,7 +283,8 @@ void subject_lease(struct subject *subject, const char *session, uint64_t epoch,
 		.principal = SPAN_LIT("anonymous"),
 		.epoch = epoch,
 		.era = era,
-		.next_event = next_event};
+		.next_event = next_event,
+		.view = span_str(subject->scene->view)};
 	unsigned before = subject->taken;
 
 	ck_assert_int_eq(
