@@ -17,6 +17,7 @@
 #define ACCEPTS_JSON 1u
 #define ACCEPTS_SSE 2u
 #define ACCEPTS_SSE_FIRST 4u  /* named before application/json: preferred */
+#define ACCEPTS_NO_PARAMS 16u /* no header says so: there are no Mcp-Param-… to compare */
 #define ACCEPTS_TO_THE_END 8u /* no header says so: the client cannot come back for the rest */
 
 /* What one pass over the headers found. Spans live as long as the head; p is NULL where absent. */

@@ -2,6 +2,7 @@
 #include "access_log.h"
 #include "json.h"
 #include "metrics.h"
+#include "rest.h"
 #include "route.h"
 
 #define REFUSAL_MAX (8u * 1024)
@@ -37,6 +38,7 @@ struct http_limits edge_limits(const struct config *config, uint32_t index)
 static void refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err, struct span id, const char *allow, enum jsonrpc_executed executed)
 {
+	bool is_rest = head && door->gateway->config->rest && rest_has(head->path);
 	struct answer_headers headers = {.n = 0};
 	char request_id[REQUEST_ID_MAX];
 	struct buf body;
@@ -45,8 +47,12 @@ static void refuse(struct door *door, struct http_conn *conn, const struct http1
 	metrics_refused(door->gateway->metrics, err->code);
 	access_log_refused(door->gateway, conn, head, request_id, err->code, err_text(err));
 	buf_init(&body, REFUSAL_MAX);
-	jsonrpc_write_err(&body, id, err, executed);
-	answer_headers_add(&headers, "Content-Type", SPAN_LIT("application/json"));
+	if (is_rest)
+		rest_write_problem(&body, err, span_str(request_id));
+	else
+		jsonrpc_write_err(&body, id, err, executed);
+	answer_headers_add(&headers, "Content-Type",
+		span_str(is_rest ? REST_PROBLEM_TYPE : "application/json"));
 	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	answer_headers_add(&headers, "Allow", span_str(allow));
 	answer_headers_retry(&headers, (unsigned)err_http_status(err->code));
@@ -87,9 +93,12 @@ void edge_accept(struct door *door, struct http_conn *conn, struct span origin)
 	http_conn_respond(conn, 202, headers.list, headers.n, SPAN_NONE);
 }
 
-static const char *allow_of(const struct client_transport *transport, const struct err *err)
+static const char *allow_of(const struct client_transport *transport,
+	const struct http1_head *head, const struct err *err)
 {
-	return err->code == -ERR_METHOD_NOT_ALLOWED ? transport->allow : NULL;
+	if (err->code != -ERR_METHOD_NOT_ALLOWED)
+		return NULL;
+	return transport->allow_at ? transport->allow_at(head->path) : transport->allow;
 }
 
 /* A page of an allowed origin asks whether it may send its headers (Fetch, CORS preflight). */
@@ -149,7 +158,7 @@ static void on_request(struct http_conn *conn, const struct http_request *reques
 	if (is_preflight(door, head, &facts))
 		answer_preflight(door, conn, transport, &facts);
 	else if (transport->check(door, head, &facts, &err) < 0)
-		edge_refuse(door, conn, head, &err, SPAN_NONE, allow_of(transport, &err));
+		edge_refuse(door, conn, head, &err, SPAN_NONE, allow_of(transport, head, &err));
 	else
 		transport->request(door, conn, request, &facts);
 }
@@ -175,7 +184,7 @@ static void on_head(struct http_conn *conn, const struct http1_head *head, void 
 		transport->check(door, head, &facts, &err);
 	if (err.code)
 		edge_refuse(door, conn, head, &err, SPAN_NONE,
-			transport ? allow_of(transport, &err) : NULL);
+			transport ? allow_of(transport, head, &err) : NULL);
 }
 
 static void on_input(struct http_conn *conn, struct span bytes, void *arg)

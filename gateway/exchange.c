@@ -154,7 +154,7 @@ void exchange_release(struct exchange *exchange)
 	exchange->facts = (struct facts){.accept = exchange->facts.accept};
 	exchange->head = NULL;
 	exchange->body = SPAN_NONE;
-	if (exchange->own_body)
+	if (exchange->own_body && exchange->channel)
 		channel_body_gone(exchange->channel, exchange);
 	if (exchange->conn)
 		http_conn_release_request(exchange->conn);

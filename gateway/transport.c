@@ -2,6 +2,7 @@
 
 /* The first that takes a request gets it. */
 static const struct client_transport *const transports[] = {
+	&transport_rest,
 	&transport_websocket,
 	&transport_streamable,
 	&transport_sse,

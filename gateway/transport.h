@@ -33,13 +33,15 @@ struct client_transport {
 		const struct facts *facts, struct err *err);
 	/* How else it could be asked, for the Allow header: "GET, POST". */
 	const char *allow;
+	/* The same, where it depends on the path; may be NULL. */
+	const char *(*allow_at)(struct span path);
 	/* A whole request that passed check. It is answered now or later. */
 	void (*request)(struct door *door, struct http_conn *conn,
 		const struct http_request *request, const struct facts *facts);
 };
 
 extern const struct client_transport transport_streamable, transport_websocket,
-	transport_sse;
+	transport_sse, transport_rest;
 
 /* The one that takes it, or NULL. */
 const struct client_transport *transport_find(

@@ -14,6 +14,7 @@
 
 #define EXCHANGE_ACCEPTS_JSON 1u
 #define EXCHANGE_ACCEPTS_SSE 2u
+#define EXCHANGE_NO_PARAMS 16u /* there are no Mcp-Param-… headers to compare */
 #define EXCHANGE_PREFERS_SSE 4u
 #define EXCHANGE_TO_THE_END 8u /* the stream must not end before the answer */
 

@@ -204,6 +204,7 @@ static void on_tool(struct request *request, struct span params)
 		return;
 	}
 	if (request->era == MCP_MODERN && (item.flags & CATALOGUE_HEADERS) && request->exchange &&
+		!(request->exchange->accept & EXCHANGE_NO_PARAMS) &&
 		modern_check_headers(item.schema, json_object_get(params, SPAN_LIT("arguments")),
 			request->exchange->mcp_params, &err) < 0) {
 		request_fail(request, &err, JSONRPC_EXECUTED_NO);
