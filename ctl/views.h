@@ -16,7 +16,8 @@ struct style view_style(void);
  */
 int view_print(const struct invocation *inv, const char *text, const cJSON *json, render_fn *render,
 	bool clear);
-/* The member of a request that --view makes, in room (buf_free); "" without the option; NULL: too long. */
+/* The member of a request that --view makes, in room (buf_free); "" without the option;
+ * NULL: too long. */
 const char *view_argument(const struct invocation *inv, struct buf *room);
 
 #endif

@@ -66,8 +66,10 @@ void admission_init(struct admission *admission, const struct config *config, st
 int admission_check(const struct admission *admission, struct span host, const struct facts *facts,
 	struct err *err);
 
-/* Is path root itself, or that of a view below it? ret_view: as in struct facts. An empty root is no
- * path. */
+/*
+ * Is path root itself, or that of a view below it? ret_view: as in struct facts. An empty root is
+ * no path.
+ */
 bool is_path_at(struct span root, struct span path, struct span *ret_view);
 /* The same for MCP_PATH. */
 bool is_mcp_path(struct span path, struct span *ret_view);

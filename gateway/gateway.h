@@ -12,6 +12,7 @@
  *   transport.h   the ways in which clients come:
  *   streamable.c    Streamable HTTP, requests; stream.c: answers
  *   channel.h       one connection for all messages of a session
+ *   rest.h          REST, for programs that are no MCP clients
  *   websocket.c     WebSocket
  *   sse_stream.h    HTTP+SSE of 2024-11-05; neighbours.h: other gateways
  *   retry.c       what happens when a worker dies

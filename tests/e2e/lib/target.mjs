@@ -214,6 +214,7 @@ export async function startNode(build, servers, settings = []) {
 	}
 	return {
 		url: `${url}/mcp`,
+		config,
 		adminSocket: join(dir, 'admin.sock'),
 		said: program.said,
 		stop: async () => {
