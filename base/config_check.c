@@ -260,6 +260,7 @@ static void check_network_lists(struct config_loader *l)
 static void check_sse_path(struct config_loader *l)
 {
 	static const char *const ours[] = {"/", "/mcp", "/livez", "/healthz", "/readyz"};
+	static const char *const above[] = {"/mcp/", "/v1/"};
 	const char *path = l->config->sse_path.p;
 	bool good = !path[0] || (path[0] == '/' && strlen(path) <= 128);
 
@@ -267,10 +268,12 @@ static void check_sse_path(struct config_loader *l)
 		good = isalnum((unsigned char)*p) || strchr("/-._~", *p);
 	for (size_t i = 0; good && i < sizeof(ours) / sizeof(*ours); i++)
 		good = strcmp(path, ours[i]) != 0;
+	for (size_t i = 0; good && i < sizeof(above) / sizeof(*above); i++)
+		good = strncmp(path, above[i], strlen(above[i])) != 0;
 	if (!good)
 		report(l, setting_line(l->config, "sse.path"),
-			"sse.path: found \"%.60s\", expected a path such as /sse that is not /mcp nor "
-			"one of the node's own pages, or nothing",
+			"sse.path: found \"%.60s\", expected a path such as /sse that is not below "
+			"/mcp or /v1 nor one of the node's own pages, or nothing",
 			path);
 }
 

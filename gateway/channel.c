@@ -27,6 +27,8 @@ static void set_timer(struct channel *channel)
 
 	if (channel->events_due_ms && channel->events_due_ms < due)
 		due = channel->events_due_ms;
+	if (channel->state == CHANNEL_NEW && channel->begin_ms < due)
+		due = channel->begin_ms;
 	ms = due > now ? due - now : 0;
 	tv = (struct timeval){(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
 	event_add(channel->timer, &tv);
@@ -43,6 +45,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		channel_closed(channel);
 		return;
 	}
+	if (channel->state == CHANNEL_NEW && channel->begin_ms <= now)
+		channel_end(channel, CHANNEL_MISUSED,
+			"no session was begun within http.idle_timeout");
 	if (channel->events_due_ms && channel->events_due_ms <= now) {
 		channel->events_due_ms = 0;
 		channel_listen(channel);
@@ -61,6 +66,7 @@ int channel_init(struct channel *channel, const struct door *door, struct http_c
 	const struct channel_ops *ops, const struct conn_ops *user_ops)
 {
 	struct gateway *gateway = door->gateway;
+	struct http_limits limits = edge_limits(gateway->config, door->index);
 
 	channel->timer = evtimer_new(process_base(gateway->process), on_timer, channel);
 	if (!channel->timer)
@@ -69,9 +75,10 @@ int channel_init(struct channel *channel, const struct door *door, struct http_c
 	channel->gateway = gateway;
 	channel->conn = conn;
 	channel->ops = ops;
-	channel->message_max = edge_limits(gateway->config, door->index).body;
+	channel->message_max = limits.body;
 	channel->view = &gateway->all;
 	channel->wrote_ms = clock_ms();
+	channel->begin_ms = channel->wrote_ms + limits.idle_ms;
 	channel->tick_ms = channel->wrote_ms + (uint64_t)gateway->config->sse_keepalive;
 	snprintf(channel->remote, sizeof(channel->remote), "%s", http_conn_remote(conn));
 	http_conn_set_data(conn, channel);

@@ -79,6 +79,7 @@ struct channel {
 	char remote[NET_TEXT_MAX];
 	struct exchange *exchanges;
 	unsigned n_exchanges;
+	uint64_t begin_ms;        /* NEW: until then it has to begin a session */
 	size_t message_max;       /* bytes of one message of the client */
 	size_t body_bytes;        /* of those under way */
 	size_t half_bytes;        /* of events that are not whole yet */

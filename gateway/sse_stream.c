@@ -146,8 +146,9 @@ static void pump(struct sse_stream *stream)
 	compact(stream);
 	if (!stream->ends || waiting(stream) > 0)
 		return;
-	http_conn_end(conn);
+	/* first, because a connection that cannot end closes at once */
 	channel_leave(&stream->channel);
+	http_conn_end(conn);
 }
 
 static int send_message(struct channel *channel, struct span json)

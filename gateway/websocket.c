@@ -103,8 +103,9 @@ static void pump(struct ws_channel *websocket)
 		return;
 	websocket_flush(websocket->ws);
 	if (websocket_ended(websocket->ws)) {
-		http_conn_end(conn);
+		/* first, because a connection that cannot end closes at once */
 		channel_leave(&websocket->channel);
+		http_conn_end(conn);
 		return;
 	}
 	waiting = websocket_queued(websocket->ws);

@@ -235,6 +235,9 @@ static const struct {
 		"none\n"},
 	{Y, "mcpServers: { a: {url: http://x, type: ws} }\n",
 		"t:1:1: error: mcpServers.a.url: expected ws://HOST… or wss://HOST…\n"},
+	{Y, "sse: { path: /mcp/events }\n",
+		"t:1:1: error: sse.path: found \"/mcp/events\", expected a path such as /sse that "
+		"is not below /mcp or /v1 nor one of the node's own pages, or nothing\n"},
 	{Y, "mcpServers: { a: {url: http://x, type: grpc} }\n",
 		"t:1:40: error: mcpServers.a.type: found \"grpc\", expected one of auto, stdio, "
 		"http, sse, ws\n"},

@@ -451,6 +451,22 @@ START_TEST(test_keepalive)
 END_TEST
 
 /* A client that does not read: what it would need is not kept without end, and the stream breaks. */
+/* Comments do not keep a stream that nobody uses; a session does. */
+START_TEST(test_unused)
+{
+	start("http: {idle_timeout: 300ms}\nsse: {keepalive: 100ms}\n");
+	ck_assert(client_wait(&stream, ": keep-alive"));
+	ck_assert(client_wait_closed(&stream));
+	finish();
+	start("http: {idle_timeout: 300ms}\nsse: {keepalive: 100ms}\n");
+	initialize();
+	node_run(&node, 600);
+	client_forget(&stream);
+	ck_assert(client_wait(&stream, ": keep-alive"));
+	finish();
+}
+END_TEST
+
 START_TEST(test_slow_reader)
 {
 	enum { SIZE = 4u << 20, CALLS = 14 };
@@ -619,6 +635,7 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_drain);
 	tcase_add_test(tcase, test_worker_dies);
 	tcase_add_test(tcase, test_keepalive);
+	tcase_add_test(tcase, test_unused);
 	tcase_add_test(tcase, test_slow_reader);
 	tcase_add_test(tcase, test_metrics);
 	tcase_add_loop_test(tcase, test_elsewhere, 0, sizeof(elsewhere) / sizeof(*elsewhere));
