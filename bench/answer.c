@@ -27,18 +27,49 @@ static void answer_initialize(struct buf *out, struct span id, struct span param
 	begin(out, id);
 	buf_append_str(out, ",\"result\":{\"protocolVersion\":\"");
 	buf_append_span(out, version.len ? version : SPAN_LIT("2025-11-25"));
-	buf_append_str(out, "\",\"capabilities\":{\"tools\":{}}," SERVER_INFO "}}");
+	buf_append_str(out, "\",\"capabilities\":{\"tools\":{\"listChanged\":true}}," SERVER_INFO
+		"}}");
 }
 
-static void answer_tools(struct buf *out, struct span id, bool modern)
+/* A tool as servers of issue trackers, shops and stores have them: about 1 KB. */
+static void write_tool(struct buf *out, unsigned n)
+{
+	static const char *const verbs[] = {"create", "get", "list", "search", "update", "delete",
+		"archive", "assign"};
+	static const char *const things[] = {"issue", "comment", "project", "user", "invoice",
+		"order", "branch", "release", "label", "document"};
+	const char *verb = verbs[n % (sizeof verbs / sizeof *verbs)];
+	const char *thing = things[n / (sizeof verbs / sizeof *verbs) %
+				   (sizeof things / sizeof *things)];
+	buf_printf(out, ",{\"name\":\"%s_%s_%u\",\"title\":\"%s %s\",\"description\":\"Use this to %s "
+		"one or several of the workspace\\u2019s %ss. Needs the right to write to the project; "
+		"what is not given stays as it is. Returns the %s with its identifier and the time "
+		"of the last change.\",\"inputSchema\":{\"type\":\"object\",\"properties\":{", verb,
+		thing, n, verb, thing, verb, thing, thing);
+	buf_printf(out, "\"%s_id\":{\"type\":\"string\",\"pattern\":\"^[A-Z]{2,8}-[0-9]+$\","
+		"\"description\":\"Identifier of the %s, such as AB-123\"},\"project\":{\"type\":"
+		"\"string\",\"minLength\":1,\"maxLength\":64,\"description\":\"Key of the project\"},",
+		thing, thing);
+	buf_append_str(out, "\"fields\":{\"type\":\"array\",\"items\":{\"type\":\"string\",\"enum\":["
+		"\"title\",\"body\",\"state\",\"labels\",\"assignees\",\"milestone\"]},\"description\":"
+		"\"Which fields to return\"},\"state\":{\"type\":\"string\",\"enum\":[\"open\","
+		"\"closed\",\"all\"],\"default\":\"open\"},\"limit\":{\"type\":\"integer\",\"minimum\":1,"
+		"\"maximum\":100,\"default\":30,\"description\":\"How many at most\"}},\"required\":["
+		"\"project\"],\"additionalProperties\":false},\"annotations\":{\"readOnlyHint\":false,"
+		"\"openWorldHint\":true}}");
+}
+
+static void answer_tools(struct buf *out, struct span id, bool modern, unsigned tools)
 {
 	begin(out, id);
 	buf_append_str(out,
 		",\"result\":{\"tools\":[{\"name\":\"echo\",\"description\":\"Returns letters\","
 		"\"inputSchema\":{\"type\":\"object\",\"properties\":{\"size\":{\"type\":"
 		"\"integer\"},"
-		"\"padding\":{\"type\":\"string\"}}},\"annotations\":{\"readOnlyHint\":true}}]");
-	buf_append_str(out, modern ? MODERN_LIST "}}" : "}}");
+		"\"padding\":{\"type\":\"string\"}}},\"annotations\":{\"readOnlyHint\":true}}");
+	for (unsigned n = 1; n < tools; n++)
+		write_tool(out, n);
+	buf_append_str(out, modern ? "]" MODERN_LIST "}}" : "]}}");
 }
 
 static void answer_call(struct buf *out, struct span id, struct span params, bool modern)
@@ -59,7 +90,8 @@ static void answer_call(struct buf *out, struct span id, struct span params, boo
 	buf_append_str(out, modern ? MODERN_RESULT "}}" : "}}");
 }
 
-enum answer_kind answer_request(struct span request, bool modern, struct buf *out)
+enum answer_kind answer_request(
+	struct span request, bool modern, unsigned tools, struct buf *out)
 {
 	struct span id = scan_member(request, "id");
 	struct span method = scan_string(request, "method");
@@ -69,7 +101,7 @@ enum answer_kind answer_request(struct span request, bool modern, struct buf *ou
 	if (span_is(method, "tools/call")) {
 		answer_call(out, id, params, modern);
 	} else if (span_is(method, "tools/list")) {
-		answer_tools(out, id, modern);
+		answer_tools(out, id, modern, tools);
 	} else if (span_is(method, "initialize") && !modern) {
 		answer_initialize(out, id, params);
 		return ANSWER_INITIALIZE;

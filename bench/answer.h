@@ -17,7 +17,11 @@ enum answer_kind {
 
 #define ANSWER_MAX_SIZE (1024 * 1024)
 
-/* Appends the JSON-RPC answer to out. modern: the request is of the modern era. */
-enum answer_kind answer_request(struct span request, bool modern, struct buf *out);
+/*
+ * Appends the JSON-RPC answer to out. modern: the request is of the modern era. tools: how many are
+ * listed; all but echo are there to be listed.
+ */
+enum answer_kind answer_request(
+	struct span request, bool modern, unsigned tools, struct buf *out);
 
 #endif

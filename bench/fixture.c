@@ -2,11 +2,13 @@
  * The MCP server that benchmarks put behind what they measure: one process, one thread, as little
  * work per call as an honest server can do.
  *
- *     fixture --stdio
- *     fixture --port PORT [--stateless] [--modern]
+ *     fixture --stdio [--tools N] [--changes RATE] [--hung]
+ *     fixture --port PORT [--stateless] [--modern] [--tools N]
  *
- * Streamable HTTP on 127.0.0.1:PORT/mcp, with sessions unless --stateless. --modern: also revision
- * 2026-07-28.
+ * Streamable HTTP on 127.0.0.1:PORT, with sessions unless --stateless; each path that ends in /mcp is
+ * a server, one that begins with /hung takes requests and never answers. --modern: also revision
+ * 2026-07-28. --tools: so many are listed (1). --changes: says so many times a second that the list
+ * has changed. --hung: reads and never answers.
  */
 #include "answer.h"
 #include "wire.h"
@@ -16,12 +18,14 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_MESSAGE (8u * 1024u * 1024u)
@@ -40,6 +44,9 @@ static struct {
 	int epoll;
 	bool stateless;
 	bool modern;
+	bool hung;
+	unsigned tools;
+	unsigned changes; /* per second */
 	unsigned long sessions;
 	struct buf body;
 	struct buf scratch;
@@ -74,7 +81,7 @@ static void serve_post(struct connection *c, const struct wire_head *head, struc
 	char session[64] = "";
 	bool modern = fixture.modern && span_is(head->version, "2026-07-28");
 	buf_clear(&fixture.body);
-	enum answer_kind kind = answer_request(body, modern, &fixture.body);
+	enum answer_kind kind = answer_request(body, modern, fixture.tools, &fixture.body);
 	bool in_session = modern || fixture.stateless || head->session.len > 0;
 	if (kind == ANSWER_BAD) {
 		refuse(c, "400 Bad Request", "Not a request");
@@ -94,7 +101,9 @@ static void serve_post(struct connection *c, const struct wire_head *head, struc
 
 static void serve(struct connection *c, const struct wire_head *head, struct span body)
 {
-	if (!span_is(head->path, "/mcp"))
+	if (head->path.len >= 5 && memcmp(head->path.p, "/hung", 5) == 0)
+		return;
+	if (head->path.len < 4 || memcmp(head->path.p + head->path.len - 4, "/mcp", 4) != 0)
 		refuse(c, "404 Not Found", "Not found");
 	else if (span_is(head->method, "POST"))
 		serve_post(c, head, body);
@@ -243,30 +252,60 @@ static bool write_all(struct buf *out)
 	return true;
 }
 
+/* Answers every whole line of in. */
+static void answer_lines(struct buf *in)
+{
+	size_t at = 0;
+	const char *eol;
+	while ((eol = memchr(in->data + at, '\n', in->len - at))) {
+		size_t end = (size_t)(eol - in->data);
+		enum answer_kind kind = answer_request(span_of(in->data + at, end - at), false,
+			fixture.tools, &fixture.body);
+		if (kind == ANSWER_RESULT || kind == ANSWER_INITIALIZE)
+			buf_append_char(&fixture.body, '\n');
+		at = end + 1;
+	}
+	buf_consume(in, at);
+}
+
+/* Says as often as is due that the list has changed. */
+static void tell_changes(uint64_t *told)
+{
+	static uint64_t start_ms;
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	uint64_t now_ms = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+	if (!start_ms)
+		start_ms = now_ms;
+	for (; *told < (now_ms - start_ms) * fixture.changes / 1000; ++*told)
+		buf_append_str(&fixture.body,
+			"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n");
+}
+
 static int run_stdio(void)
 {
+	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
 	struct buf in;
+	uint64_t told = 0;
+	bool greeted = false;
 	buf_init(&in, MAX_MESSAGE);
 	for (;;) {
-		if (buf_reserve(&in, READ_SIZE) < 0)
-			return 3;
-		ssize_t n = read(STDIN_FILENO, in.data + in.len, READ_SIZE);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			break;
-		in.len += (size_t)n;
-		size_t at = 0;
-		const char *eol;
-		while ((eol = memchr(in.data + at, '\n', in.len - at))) {
-			size_t end = (size_t)(eol - in.data);
-			enum answer_kind kind = answer_request(
-				span_of(in.data + at, end - at), false, &fixture.body);
-			if (kind == ANSWER_RESULT || kind == ANSWER_INITIALIZE)
-				buf_append_char(&fixture.body, '\n');
-			at = end + 1;
+		if (poll(&input, 1, greeted && fixture.changes ? 1 : -1) > 0) {
+			if (buf_reserve(&in, READ_SIZE) < 0)
+				return 3;
+			ssize_t n = read(STDIN_FILENO, in.data + in.len, READ_SIZE);
+			if (n < 0 && errno == EINTR)
+				continue;
+			if (n <= 0)
+				break;
+			in.len += (size_t)n;
+			if (fixture.hung)
+				buf_clear(&in);
+			greeted |= memmem(in.data, in.len, "\"notifications/initialized\"", 27) != NULL;
+			answer_lines(&in);
 		}
-		buf_consume(&in, at);
+		if (greeted && fixture.changes)
+			tell_changes(&told);
 		if (!write_all(&fixture.body))
 			break;
 	}
@@ -276,7 +315,9 @@ static int run_stdio(void)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: fixture --stdio | --port PORT [--stateless] [--modern]\n");
+	fprintf(stderr,
+		"usage: fixture --stdio [--changes RATE] [--hung] | --port PORT [--stateless] "
+		"[--modern] [--tools N]\n");
 	return 2;
 }
 
@@ -287,6 +328,9 @@ int main(int argc, char **argv)
 		{"port", required_argument, NULL, 'p'},
 		{"stateless", no_argument, NULL, 's'},
 		{"modern", no_argument, NULL, 'm'},
+		{"tools", required_argument, NULL, 't'},
+		{"changes", required_argument, NULL, 'c'},
+		{"hung", no_argument, NULL, 'h'},
 		{0},
 	};
 	int port = -1;
@@ -305,6 +349,15 @@ int main(int argc, char **argv)
 			break;
 		case 'm':
 			fixture.modern = true;
+			break;
+		case 't':
+			fixture.tools = (unsigned)atoi(optarg);
+			break;
+		case 'c':
+			fixture.changes = (unsigned)atoi(optarg);
+			break;
+		case 'h':
+			fixture.hung = true;
 			break;
 		default:
 			return usage();
