@@ -146,9 +146,10 @@ static bool server_right(const struct catalogue *catalogue, const struct file_se
 {
 	const struct file_header *header = catalogue->header;
 	const struct text_ref refs[] = {server->name, server->upstream, server->version,
-		server->capabilities, server->info, server->instructions, server->error};
+		server->capabilities, server->info, server->instructions, server->error,
+		server->alike};
 
-	if (server->state >= SERVER_STATE_MAX || server->isolation >= SERVER_ISOLATION_MAX ||
+	if (server->late > 1 || server->state >= SERVER_STATE_MAX || server->isolation >= SERVER_ISOLATION_MAX ||
 		server->transport >= SERVER_TRANSPORT_MAX || server->era >= CATALOGUE_ERA_MAX)
 		return false;
 	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
@@ -407,6 +408,7 @@ void catalogue_get_server(
 		.info = text(catalogue, row->info),
 		.instructions = text(catalogue, row->instructions),
 		.error = text(catalogue, row->error),
+		.alike = text(catalogue, row->alike),
 		.state = row->state,
 		.isolation = row->isolation,
 		.transport = row->transport,
@@ -414,6 +416,7 @@ void catalogue_get_server(
 		.call_timeout_ms = row->call_timeout_ms,
 		.start_timeout_ms = row->start_timeout_ms,
 		.idle_ms = row->idle_ms,
+		.late = row->late,
 	};
 	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++) {
 		ret_server->ttl_ms[kind] = row->ttl_ms[kind];
@@ -430,6 +433,19 @@ int catalogue_find_server(const struct catalogue *catalogue, struct span name, u
 			return 0;
 		}
 	return -ERR_NOT_FOUND;
+}
+
+bool catalogue_is_alike(
+	const struct catalogue_server *server, uint64_t client, enum catalogue_kind kind)
+{
+	struct catalogue_alike row;
+
+	for (size_t at = 0; at + sizeof(row) <= server->alike.len; at += sizeof(row)) {
+		memcpy(&row, server->alike.p + at, sizeof(row));
+		if (row.client == client)
+			return row.kinds >> kind & 1;
+	}
+	return false;
 }
 
 static void item_view(

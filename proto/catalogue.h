@@ -72,6 +72,7 @@ struct catalogue_server {
 	struct span info;         /* its serverInfo, a JSON object */
 	struct span instructions; /* text, decoded */
 	struct span error;        /* why it is not up: a sentence */
+	struct span alike;        /* clients that see these very lists: catalogue_is_alike() */
 	enum server_state state;
 	enum server_isolation isolation;
 	enum server_transport transport;
@@ -79,6 +80,7 @@ struct catalogue_server {
 	uint32_t call_timeout_ms;
 	uint32_t start_timeout_ms;
 	uint32_t idle_ms;
+	bool late; /* starting for so long that nobody waits for it */
 	uint32_t ttl_ms[CATALOGUE_KIND_MAX];    /* of its lists (2026-07-28); 0 in the legacy era */
 	bool cache_private[CATALOGUE_KIND_MAX]; /* cacheScope of its lists; true in the legacy era
 						 */
@@ -155,6 +157,19 @@ void catalogue_get_server(
 	const struct catalogue *catalogue, uint32_t index, struct catalogue_server *ret_server);
 /* -ERR_NOT_FOUND. */
 int catalogue_find_server(const struct catalogue *catalogue, struct span name, uint32_t *ret_index);
+
+/*
+ * Clients of one kind (mcp_client_digest) of whom it is known that a server shows each of them, in a
+ * conversation of its own, what stands here. kinds: bit n for enum catalogue_kind n.
+ */
+struct catalogue_alike {
+	uint64_t client;
+	uint64_t kinds;
+};
+/* Of one server. */
+#define CATALOGUE_ALIKE_MAX 64u
+bool catalogue_is_alike(
+	const struct catalogue_server *server, uint64_t client, enum catalogue_kind kind);
 
 #define CATALOGUE_ALL_SERVERS UINT32_MAX
 /* Items of a kind, of one server or of all. */

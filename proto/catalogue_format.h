@@ -49,11 +49,13 @@ struct file_header {
 
 struct file_server {
 	struct text_ref name, upstream, version, capabilities, info, instructions, error;
+	struct text_ref alike; /* struct catalogue_alike, not aligned */
 	uint8_t state, isolation, transport, era;
 	uint32_t call_timeout_ms, start_timeout_ms, idle_ms;
 	uint32_t ttl_ms[CATALOGUE_KIND_MAX];
 	uint8_t cache_private[CATALOGUE_KIND_MAX];
-	uint8_t unused[4];
+	uint8_t late;
+	uint8_t unused[3];
 	struct kind_range kinds[CATALOGUE_KIND_MAX];
 };
 

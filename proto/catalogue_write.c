@@ -98,6 +98,7 @@ static void put_server(
 		.info = put_text(layout, server->info),
 		.instructions = put_text(layout, server->instructions),
 		.error = put_text(layout, server->error),
+		.alike = put_text(layout, server->alike),
 		.state = (uint8_t)server->state,
 		.isolation = (uint8_t)server->isolation,
 		.transport = (uint8_t)server->transport,
@@ -105,6 +106,7 @@ static void put_server(
 		.call_timeout_ms = server->call_timeout_ms,
 		.start_timeout_ms = server->start_timeout_ms,
 		.idle_ms = server->idle_ms,
+		.late = server->late,
 	};
 	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++) {
 		row->ttl_ms[kind] = server->ttl_ms[kind];

@@ -1,5 +1,6 @@
 /* MCP as data: revisions, methods, capabilities. Requests of the modern era are in mcp_meta.c. */
 #include "mcp.h"
+#include "hash.h"
 #include "json.h"
 
 static const char *const version_names[MCP_VERSION_MAX] = {
@@ -192,6 +193,14 @@ bool mcp_capable(struct span capabilities, const char *path)
 bool mcp_client_can(struct span capabilities, const char *path)
 {
 	return mcp_capable(capabilities, path);
+}
+
+uint64_t mcp_client_digest(
+	enum mcp_version version, struct span capabilities, struct span client_info)
+{
+	uint64_t digest = hash64(capabilities.p, capabilities.len, (uint64_t)version);
+
+	return hash64(client_info.p, client_info.len, digest);
 }
 
 bool mcp_has_extension(struct span capabilities, const char *id)

@@ -232,6 +232,12 @@ const char *mcp_header_fault(struct span schema);
 bool mcp_capable(struct span capabilities, const char *path);
 /* The same, named for the commoner question. */
 bool mcp_client_can(struct span capabilities, const char *path);
+/*
+ * What a server may make its lists depend on: clients with the same digest are of one kind. Both are
+ * raw objects, as the client sent them.
+ */
+uint64_t mcp_client_digest(
+	enum mcp_version version, struct span capabilities, struct span client_info);
 /* capabilities.extensions has that id. */
 bool mcp_has_extension(struct span capabilities, const char *id);
 /* The capability that a request to a client needs: as the table, but "elicitation.url" or

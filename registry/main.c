@@ -38,6 +38,16 @@ static void on_list(struct link *link, const struct message *msg, void *arg)
 		registry, server, kind, (uint32_t)fields->ttl_ms, fields->cache_public);
 }
 
+static void on_alike(struct link *link, const struct message *msg, void *arg)
+{
+	struct registry *registry = process_user(arg);
+	const struct msg_server_alike *fields = msg->fields;
+	struct server *server = registry_find_own(registry, fields->server, link);
+
+	if (server)
+		registry_set_alike(registry, server, fields->client, fields->kinds);
+}
+
 /* --- what the root says --------------------------------------------------------------------- */
 
 static void on_upstream_state(struct link *link, const struct message *msg, void *arg)
@@ -51,6 +61,7 @@ static void on_upstream_state(struct link *link, const struct message *msg, void
 	/* of one that runs, the worker itself says how the server is */
 	if (!server || fields->state == 1)
 		return;
+	registry_forget_alike(registry, server);
 	snprintf(detail, sizeof(detail), "its worker crashed too often; it is tried again in %u s",
 		(unsigned)((fields->retry_ms + 999) / 1000));
 	if (fields->state == 3)
@@ -69,6 +80,9 @@ static void on_exited(struct link *link, const struct message *msg, void *arg)
 		fields->role == ROLE_UPSTREAM ? registry_find(registry, fields->name) : NULL;
 
 	(void)link;
+	/* one that did not crash may have been ended because its server is another one now */
+	if (server && fields->reason.len > 4 && memcmp(fields->reason.p, "exit", 4) == 0)
+		registry_forget_alike(registry, server);
 	if (server && server->state != SERVER_FAILED && server->state != SERVER_STOPPING)
 		registry_set_state(registry, server, SERVER_STARTING, SPAN_NONE);
 }
@@ -122,6 +136,13 @@ static void on_publish(evutil_socket_t fd, short what, void *arg)
 	publish_now(arg);
 }
 
+static void on_late(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	registry_look_for_late(arg);
+}
+
 static int before_jail(struct process *process, struct span config, struct err *err)
 {
 	struct registry *registry = calloc(1, sizeof(*registry));
@@ -132,11 +153,14 @@ static int before_jail(struct process *process, struct span config, struct err *
 	registry->process = process;
 	process_set_user(process, registry);
 	registry->publish = evtimer_new(process_base(process), on_publish, registry);
-	if (!registry->publish)
+	registry->late = evtimer_new(process_base(process), on_late, registry);
+	if (!registry->publish || !registry->late)
 		return err_set(err, ERR_NO_MEMORY, "no memory for the registry");
 	r = records_open(process_state_dir(process), &registry->records, err);
 	if (r == 0)
 		r = registry_set_config(registry, config, err);
+	if (r == 0)
+		registry_watch_late(registry, LATE_MS);
 	/* the node has its catalogue before any server has started */
 	if (r == 0)
 		r = registry_publish(registry, err);
@@ -169,13 +193,16 @@ static void cleanup(struct process *process)
 	catalogue_free(registry->catalogue);
 	if (registry->publish)
 		event_free(registry->publish);
+	if (registry->late)
+		event_free(registry->late);
 	free(registry);
 }
 
 static const struct link_handlers root_handlers = {
 	.on = {[MSG_UPSTREAM_STATE] = on_upstream_state, [MSG_EXITED] = on_exited}};
 static const struct link_handlers upstream_handlers = {
-	.on = {[MSG_SERVER_STATE] = on_state, [MSG_SERVER_LIST] = on_list},
+	.on = {[MSG_SERVER_STATE] = on_state, [MSG_SERVER_LIST] = on_list,
+		[MSG_SERVER_ALIKE] = on_alike},
 	.closed = on_guest_closed};
 static const struct link_handlers admin_handlers = {
 	.on = {[MSG_QUERY] = registry_on_query}, .closed = on_guest_closed};

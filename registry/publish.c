@@ -43,6 +43,9 @@ static struct catalogue_server facts_of(const struct server *server)
 		.info = json_object_get(facts, SPAN_LIT("serverInfo")),
 		.instructions = span_of(server->instructions.p, server->instructions.len),
 		.error = span_str(server->error),
+		.alike = span_of((const char *)server->alike,
+			server->n_alike * sizeof(*server->alike)),
+		.late = registry_is_late(server, clock_ms()),
 		.state = config->disabled ? SERVER_DISABLED : server->state,
 		.isolation = config->isolation == CONFIG_ISOLATION_SESSION ? SERVER_PER_SESSION
 									   : SERVER_SHARED,
@@ -175,6 +178,7 @@ static int hand_out(struct registry *registry, const struct merge_result *result
 
 int registry_publish(struct registry *registry, struct err *err)
 {
+	uint64_t start_us = clock_us();
 	struct merge_result *result = NULL;
 	struct catalogue *catalogue = NULL;
 	uint64_t generation, digest = 0;
@@ -198,13 +202,43 @@ int registry_publish(struct registry *registry, struct err *err)
 		catalogue_free(catalogue);
 	}
 	merge_result_free(result);
+	registry->publish_us = clock_us() - start_us;
 	return r;
 }
 
+static void in_us(struct event *timer, uint64_t us)
+{
+	const struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+
+	if (!evtimer_pending(timer, NULL))
+		event_add(timer, &tv);
+}
+
+/* A large catalogue costs all who read it something, too: many changes in a row are few new ones. */
 void registry_publish_soon(struct registry *registry)
 {
-	const struct timeval tv = {0, PUBLISH_MS * 1000};
+	uint64_t share_us = PUBLISH_SHARE * registry->publish_us;
 
-	if (!evtimer_pending(registry->publish, NULL))
-		event_add(registry->publish, &tv);
+	in_us(registry->publish, share_us > PUBLISH_MS * 1000u ? share_us : PUBLISH_MS * 1000u);
+}
+
+void registry_watch_late(struct registry *registry, uint64_t ms)
+{
+	in_us(registry->late, ms * 1000u);
+}
+
+void registry_look_for_late(struct registry *registry)
+{
+	uint64_t now_ms = clock_ms(), nearest = UINT64_MAX;
+
+	for (size_t i = 0; i < registry->config->server_count; i++) {
+		const struct server *server = &registry->servers[i];
+		uint64_t age = now_ms - server->since_ms;
+
+		if (server->state == SERVER_STARTING && age < LATE_MS && LATE_MS - age < nearest)
+			nearest = LATE_MS - age;
+	}
+	if (nearest != UINT64_MAX)
+		registry_watch_late(registry, nearest);
+	registry_publish_soon(registry);
 }

@@ -67,6 +67,8 @@ void registry_set_state(struct registry *registry, struct server *server, enum s
 			"server.state", server_state_name(state),
 			KV_STR("server", server->config->name), KV_STR("detail", error));
 	}
+	if (state == SERVER_STARTING)
+		registry_watch_late(registry, LATE_MS);
 	server->state = state;
 	memcpy(server->error, error, sizeof(error));
 	registry_publish_soon(registry);
@@ -147,6 +149,48 @@ void registry_set_freshness(struct registry *registry, struct server *server,
 	server->ttl_ms[kind] = ttl_ms;
 	server->cache_public[kind] = is_public;
 	registry_publish_soon(registry);
+}
+
+/* --- whom it shows the same ------------------------------------------------------------------ */
+
+static void drop_alike(struct server *server, unsigned n)
+{
+	server->n_alike--;
+	memmove(&server->alike[n], &server->alike[n + 1],
+		(server->n_alike - n) * sizeof(*server->alike));
+}
+
+void registry_set_alike(
+	struct registry *registry, struct server *server, uint64_t client, uint64_t kinds)
+{
+	unsigned n = 0;
+
+	while (n < server->n_alike && server->alike[n].client != client)
+		n++;
+	if (n < server->n_alike ? server->alike[n].kinds == kinds : kinds == 0)
+		return;
+	if (n < server->n_alike)
+		drop_alike(server, n);
+	else if (server->n_alike == CATALOGUE_ALIKE_MAX)
+		drop_alike(server, 0);
+	if (kinds)
+		server->alike[server->n_alike++] = (struct catalogue_alike){client, kinds};
+	registry_publish_soon(registry);
+}
+
+void registry_forget_alike(struct registry *registry, struct server *server)
+{
+	if (server->n_alike == 0)
+		return;
+	server->n_alike = 0;
+	registry_publish_soon(registry);
+}
+
+/* --- time ------------------------------------------------------------------------------------ */
+
+bool registry_is_late(const struct server *server, uint64_t now_ms)
+{
+	return server->state == SERVER_STARTING && now_ms - server->since_ms >= LATE_MS;
 }
 
 /* --- all of them ---------------------------------------------------------------------------- */

@@ -65,7 +65,7 @@ static bool servers_settled(const struct worker *worker)
 		return false;
 	for (uint32_t i = 0; i < catalogue_servers(worker->catalogue); i++) {
 		catalogue_get_server(worker->catalogue, i, &server);
-		if (server.state == SERVER_STARTING && server.capabilities.len == 0)
+		if (server.state == SERVER_STARTING && server.capabilities.len == 0 && !server.late)
 			return false;
 	}
 	return true;

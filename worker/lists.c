@@ -11,6 +11,11 @@
  * cannot make it endless. */
 #define PAGE_ITEMS 1000u
 #define PAGE_BYTES (32u * 1024 * 1024)
+/* What is written of a page beside its items, at most. */
+#define PAGE_REST 65536u
+/* Of servers that have nothing in a list, the names that are told, and where (MCP, _meta). */
+#define LEFT_OUT_MAX 256u
+#define LEFT_OUT_KEY "gatehouse/leftOut"
 
 static enum catalogue_kind kind_of(enum mcp_method method)
 {
@@ -49,28 +54,71 @@ static int read_cursor(struct span params, uint32_t total, uint32_t *ret_first, 
 		"the cursor is not one that a list of this server gave out");
 }
 
-/* From item first on. Returns the number of the item after the last one written; 0: that was the
- * last. */
-static uint32_t write_items(
-	struct worker *worker, enum catalogue_kind kind, uint32_t first, struct buf *out)
+struct page {
+	struct span items[PAGE_ITEMS];
+	unsigned n;
+	size_t bytes;
+};
+
+/* From item first on. Returns the number of the item after the last one; 0: that was the last. */
+static uint32_t take_page(
+	struct worker *worker, enum catalogue_kind kind, uint32_t first, struct page *page)
 {
 	struct own_walk walk = own_walk(worker, kind);
-	uint32_t n = 0;
 	struct span json;
 
-	while (own_walk_next(&walk, &json)) {
-		if (n < first) {
-			n++;
+	page->n = 0;
+	page->bytes = 0;
+	for (uint32_t n = 0; own_walk_next(&walk, &json); n++) {
+		if (n < first)
 			continue;
-		}
-		if (n - first >= PAGE_ITEMS || (out->len + json.len > PAGE_BYTES && n > first))
+		if (page->n == PAGE_ITEMS || (page->bytes + json.len > PAGE_BYTES && page->n > 0))
 			return n;
-		if (n > first)
-			buf_append_char(out, ',');
-		buf_append_span(out, json);
-		n++;
+		page->items[page->n++] = json;
+		page->bytes += json.len + 1;
 	}
 	return 0;
+}
+
+static void write_page(const struct page *page, struct buf *out)
+{
+	buf_reserve(out, page->bytes + PAGE_REST);
+	for (unsigned i = 0; i < page->n; i++) {
+		if (i > 0)
+			buf_append_char(out, ',');
+		buf_append_span(out, page->items[i]);
+	}
+}
+
+/* Has it lists of this kind, as far as is known, and none of them is here? */
+static bool is_left_out(const struct catalogue_server *server, enum catalogue_kind kind)
+{
+	static const char *const capabilities[CATALOGUE_KIND_MAX] = {
+		"tools", "resources", "resources", "prompts"};
+
+	if (server->state == SERVER_UP || server->state == SERVER_DISABLED ||
+		server->count[kind] > 0)
+		return false;
+	return !server->capabilities.len || mcp_capable(server->capabilities, capabilities[kind]);
+}
+
+/* A list without them is better than none, and says so. */
+static void write_left_out(
+	const struct catalogue *catalogue, enum catalogue_kind kind, struct buf *out)
+{
+	uint32_t n = catalogue ? catalogue_servers(catalogue) : 0;
+	struct catalogue_server server;
+	unsigned found = 0;
+
+	for (uint32_t i = 0; i < n && found < LEFT_OUT_MAX; i++) {
+		catalogue_get_server(catalogue, i, &server);
+		if (!is_left_out(&server, kind))
+			continue;
+		buf_append_str(out, found++ ? "," : "\"_meta\":{\"" LEFT_OUT_KEY "\":[");
+		json_write_string(out, server.name);
+	}
+	if (found)
+		buf_append_str(out, "]},");
 }
 
 void list_request(struct request *request, struct span params)
@@ -102,6 +150,7 @@ void list_answer(struct request *request, struct span params)
 	uint32_t total = own_lists_count(worker, kind);
 	uint32_t first, next;
 	struct err err = {0};
+	struct page page;
 	struct buf out;
 
 	if (!POINT(FAN_OUT) && is_any_down(catalogue)) {
@@ -112,7 +161,9 @@ void list_answer(struct request *request, struct span params)
 		request_fail(request, &err, JSONRPC_EXECUTED_NO);
 		return;
 	}
+	next = take_page(worker, kind, first, &page);
 	buf_init(&out, 2u * PAGE_BYTES);
+	request_begin_result(request, &out);
 	buf_append_char(&out, '{');
 	if (request->era == MCP_MODERN) {
 		bool is_private = true;
@@ -121,14 +172,15 @@ void list_answer(struct request *request, struct span params)
 		modern_write_members(&out, ttl, is_private);
 		buf_append_char(&out, ',');
 	}
+	write_left_out(catalogue, kind, &out);
 	buf_printf(&out, "\"%.*s\":[", SPAN_ARG(info->list));
-	next = write_items(worker, kind, first, &out);
+	write_page(&page, &out);
 	buf_append_char(&out, ']');
 	if (next)
 		buf_printf(&out, ",\"nextCursor\":\"g%llx-%u\"",
 			(unsigned long long)catalogue_generation(catalogue), next);
-	if (buf_append_char(&out, '}') == 0) {
-		request_result(request, buf_span(&out));
+	if (buf_append_str(&out, "}}") == 0) {
+		request_answer(request, buf_span(&out));
 	} else {
 		err_set(&err, ERR_TOO_LARGE, "the list is too large to be written");
 		request_fail(request, &err, JSONRPC_EXECUTED_NO);
@@ -136,18 +188,24 @@ void list_answer(struct request *request, struct span params)
 	buf_free(&out);
 }
 
-bool list_differs(const struct catalogue *a, const struct catalogue *b, enum catalogue_kind kind)
+bool list_part_differs(const struct catalogue *a, uint32_t server_a, const struct catalogue *b,
+	uint32_t server_b, enum catalogue_kind kind)
 {
-	uint32_t na = a ? catalogue_count(a, kind, CATALOGUE_ALL_SERVERS) : 0;
-	uint32_t nb = b ? catalogue_count(b, kind, CATALOGUE_ALL_SERVERS) : 0;
+	uint32_t na = a ? catalogue_count(a, kind, server_a) : 0;
+	uint32_t nb = b ? catalogue_count(b, kind, server_b) : 0;
 	struct catalogue_item x, y;
 
 	if (na != nb)
 		return true;
 	for (uint32_t n = 0; n < na; n++)
-		if (!catalogue_get(a, kind, CATALOGUE_ALL_SERVERS, n, &x) ||
-			!catalogue_get(b, kind, CATALOGUE_ALL_SERVERS, n, &y) ||
-			x.digest != y.digest || !span_equal(x.name, y.name))
+		if (!catalogue_get(a, kind, server_a, n, &x) ||
+			!catalogue_get(b, kind, server_b, n, &y) || x.digest != y.digest ||
+			!span_equal(x.name, y.name))
 			return true;
 	return false;
+}
+
+bool list_differs(const struct catalogue *a, const struct catalogue *b, enum catalogue_kind kind)
+{
+	return list_part_differs(a, CATALOGUE_ALL_SERVERS, b, CATALOGUE_ALL_SERVERS, kind);
 }

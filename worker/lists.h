@@ -11,5 +11,8 @@ void list_request(struct request *request, struct span params);
 void list_answer(struct request *request, struct span params);
 /* Do the lists of a kind differ? NULL catalogues are empty. */
 bool list_differs(const struct catalogue *a, const struct catalogue *b, enum catalogue_kind kind);
+/* The same of what one server has, by its number in each; or CATALOGUE_ALL_SERVERS. */
+bool list_part_differs(const struct catalogue *a, uint32_t server_a, const struct catalogue *b,
+	uint32_t server_b, enum catalogue_kind kind);
 
 #endif

@@ -83,6 +83,64 @@ static bool is_subscribed(const struct worker *worker, struct span params)
 	return found;
 }
 
+/* --- lists ----------------------------------------------------------------------------------- */
+
+/* No client can make use of more. */
+#define CHANGES_PAUSE_MS 1000u
+
+static const struct {
+	enum catalogue_kind kind;
+	enum mcp_method note;
+} changes[NOTES_CHANGES] = {
+	{CATALOGUE_TOOL, MCP_TOOLS_CHANGED},
+	{CATALOGUE_PROMPT, MCP_PROMPTS_CHANGED},
+	{CATALOGUE_RESOURCE, MCP_RESOURCES_CHANGED},
+};
+
+static void tell_change(struct worker *worker, unsigned which, uint64_t now_ms)
+{
+	enum mcp_method note = changes[which].note;
+
+	worker->changes[which] = (struct list_change){.told_ms = now_ms};
+	listens_changed(worker, note);
+	if (worker->session.initialized)
+		tell_client(worker, mcp_method_info(note)->name, SPAN_NONE, false);
+}
+
+void notes_changed(struct worker *worker, enum mcp_method note)
+{
+	unsigned which = 0;
+	uint64_t now_ms = worker_now(worker);
+
+	while (which < NOTES_CHANGES && changes[which].note != note)
+		which++;
+	if (which == NOTES_CHANGES)
+		return;
+	worker->changes[which].due = true;
+	notes_tick(worker, now_ms);
+}
+
+void notes_tick(struct worker *worker, uint64_t now_ms)
+{
+	for (unsigned which = 0; which < NOTES_CHANGES; which++) {
+		struct list_change *change = &worker->changes[which];
+		uint64_t next_ms = change->told_ms ? change->told_ms + CHANGES_PAUSE_MS : 0;
+
+		if (!change->due)
+			continue;
+		if (now_ms >= next_ms)
+			tell_change(worker, which, now_ms);
+		else
+			worker_tick_in(worker, next_ms - now_ms);
+	}
+}
+
+static bool is_change(enum mcp_method note)
+{
+	return note == MCP_TOOLS_CHANGED || note == MCP_PROMPTS_CHANGED ||
+	       note == MCP_RESOURCES_CHANGED;
+}
+
 void notes_of_server(
 	struct worker *worker, struct server *server, struct span method, struct span params)
 {
@@ -97,47 +155,28 @@ void notes_of_server(
 		if (which == MCP_RESOURCE_UPDATED)
 			listens_updated(worker, params);
 		else
-			listens_changed(worker, which);
+			notes_changed(worker, which);
 		return;
 	}
-	if (which != MCP_METHOD_NONE)
+	if (is_change(which)) {
 		own_lists_outdated(server, which);
+		notes_changed(worker, which);
+		return;
+	}
 	if ((which == MCP_MESSAGE && too_quiet(worker->session.log_level, params)) ||
 		(which == MCP_RESOURCE_UPDATED && !is_subscribed(worker, params)))
 		return;
 	tell_client(worker, method, params, which == MCP_MESSAGE);
 }
 
-/* What a server offers to this client alone may have changed with it. */
-static void outdate_own_lists(struct worker *worker, enum mcp_method note)
-{
-	struct server *server;
-
-	for (server = worker->servers; server; server = server->hh.next)
-		own_lists_outdated(server, note);
-}
-
 void notes_catalogue_changed(struct worker *worker, const struct catalogue *before)
 {
-	static const struct {
-		enum catalogue_kind kind;
-		enum mcp_method note;
-	} changes[] = {
-		{CATALOGUE_TOOL, MCP_TOOLS_CHANGED},
-		{CATALOGUE_PROMPT, MCP_PROMPTS_CHANGED},
-		{CATALOGUE_RESOURCE, MCP_RESOURCES_CHANGED},
-	};
-
-	for (size_t i = 0; before && i < sizeof(changes) / sizeof(*changes); i++) {
-		enum mcp_method note = changes[i].note;
-
-		if (!list_differs(before, worker->catalogue, changes[i].kind) &&
-			(changes[i].kind != CATALOGUE_RESOURCE ||
-				!list_differs(before, worker->catalogue, CATALOGUE_TEMPLATE)))
-			continue;
-		outdate_own_lists(worker, note);
-		listens_changed(worker, note);
-		if (worker->session.initialized)
-			tell_client(worker, mcp_method_info(note)->name, SPAN_NONE, false);
-	}
+	if (!before)
+		return;
+	own_lists_catalogue_changed(worker, before);
+	for (size_t i = 0; i < NOTES_CHANGES; i++)
+		if (list_differs(before, worker->catalogue, changes[i].kind) ||
+			(changes[i].kind == CATALOGUE_RESOURCE &&
+				list_differs(before, worker->catalogue, CATALOGUE_TEMPLATE)))
+			notes_changed(worker, changes[i].note);
 }

@@ -3,6 +3,7 @@
 #include "lists.h"
 #include "log.h"
 #include "methods.h"
+#include "notes.h"
 #include "points.h"
 #include "worker.h"
 
@@ -10,8 +11,8 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-/* A server that does not answer by then is done without. */
-#define PAGE_MS 5000u
+/* Servers that start a process for it are asked so many at a time. */
+#define STARTS_MAX 16u
 
 struct own_item {
 	struct span name;     /* exposed, decoded; of resources and templates the URI */
@@ -26,9 +27,15 @@ struct own_list {
 	struct server *server;
 	enum catalogue_kind kind;
 	bool loaded, outdated;
+	bool same;   /* as the catalogue's, which is shown then */
+	bool slow; /* the last time: nobody waits for it */
 	struct own_item *items;
-	/* while it is being asked for */
-	struct request *request;
+	uint32_t hint; /* where in the catalogue its next item may be */
+	/* while it is to be asked for */
+	bool wanted;
+	bool waited_for;
+	uint64_t deadline_ms;
+	struct request *request; /* NULL: not asked yet */
 	struct own_item *fresh;
 	size_t fresh_bytes;
 	unsigned pages;
@@ -39,15 +46,19 @@ struct own_list {
 static const struct {
 	enum mcp_method list;
 	enum mcp_method use; /* what may wait for the list to find a name */
+	enum mcp_method changed;
 	const char *key;
 	bool named; /* by a name of ours, not by its own URI */
 	enum config_part part;
 } kinds[CATALOGUE_KIND_MAX] = {
-	[CATALOGUE_TOOL] = {MCP_TOOLS_LIST, MCP_TOOLS_CALL, "name", true, CONFIG_TOOLS},
-	[CATALOGUE_RESOURCE] = {MCP_RESOURCES_LIST, MCP_METHOD_NONE, "uri", false, CONFIG_RESOURCES},
-	[CATALOGUE_TEMPLATE] = {MCP_TEMPLATES_LIST, MCP_METHOD_NONE, "uriTemplate", false,
-		CONFIG_RESOURCES},
-	[CATALOGUE_PROMPT] = {MCP_PROMPTS_LIST, MCP_METHOD_NONE, "name", true, CONFIG_PROMPTS},
+	[CATALOGUE_TOOL] = {MCP_TOOLS_LIST, MCP_TOOLS_CALL, MCP_TOOLS_CHANGED, "name", true,
+		CONFIG_TOOLS},
+	[CATALOGUE_RESOURCE] = {MCP_RESOURCES_LIST, MCP_METHOD_NONE, MCP_RESOURCES_CHANGED, "uri",
+		false, CONFIG_RESOURCES},
+	[CATALOGUE_TEMPLATE] = {MCP_TEMPLATES_LIST, MCP_METHOD_NONE, MCP_RESOURCES_CHANGED,
+		"uriTemplate", false, CONFIG_RESOURCES},
+	[CATALOGUE_PROMPT] = {MCP_PROMPTS_LIST, MCP_METHOD_NONE, MCP_PROMPTS_CHANGED, "name", true,
+		CONFIG_PROMPTS},
 };
 
 static void items_free(struct own_item **items)
@@ -75,6 +86,22 @@ void own_lists_free(struct server *server)
 	}
 }
 
+/* The first of the session's servers; NULL when the catalogue's lists stand for all of them. */
+static struct server *first_own(const struct worker *worker, enum catalogue_kind kind)
+{
+	return worker->own_lists[kind] ? worker->servers : NULL;
+}
+
+static void count_own(struct worker *worker, enum catalogue_kind kind)
+{
+	const struct server *server;
+
+	worker->own_lists[kind] = 0;
+	for (server = worker->servers; server; server = server->hh.next)
+		worker->own_lists[kind] += server->own[kind] && server->own[kind]->loaded &&
+					   !server->own[kind]->same;
+}
+
 void own_lists_forget(struct worker *worker)
 {
 	struct server *server;
@@ -86,9 +113,11 @@ void own_lists_forget(struct worker *worker)
 			if (!list)
 				continue;
 			items_free(&list->items);
-			list->loaded = false;
+			list->loaded = list->same = false;
 			list->outdated = true;
 		}
+	for (unsigned kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
+		worker->own_lists[kind] = 0;
 }
 
 /* --- names ---------------------------------------------------------------------------------- */
@@ -100,14 +129,21 @@ static const struct config_server *config_of(const struct server *server)
 
 /* The name that the catalogue gave it. */
 static bool known_name(
-	const struct own_list *list, uint32_t server, struct span token, struct span *ret_name)
+	struct own_list *list, uint32_t server, struct span token, struct span *ret_name)
 {
 	const struct catalogue *catalogue = list->server->worker->catalogue;
 	struct catalogue_item item;
 
-	for (uint32_t n = 0; catalogue_get(catalogue, list->kind, server, n, &item); n++) {
-		if (!json_equal_scalar(item.original, token))
+	uint32_t count = catalogue_count(catalogue, list->kind, server);
+
+	/* most often in the same order */
+	for (uint32_t n = 0; n < count; n++) {
+		uint32_t at = (list->hint + n) % count;
+
+		if (!catalogue_get(catalogue, list->kind, server, at, &item) ||
+			!json_equal_scalar(item.original, token))
 			continue;
+		list->hint = at + 1;
 		*ret_name = item.name;
 		return true;
 	}
@@ -124,7 +160,7 @@ static bool is_taken(const struct own_list *list, struct span name)
 
 	if (catalogue_find(worker->catalogue, list->kind, name, &other, 1) > 0)
 		return true;
-	for (server = worker->servers; server; server = server->hh.next) {
+	for (server = first_own(worker, list->kind); server; server = server->hh.next) {
 		item = NULL;
 		if (server != list->server && server->own[list->kind])
 			HASH_FIND(hh, server->own[list->kind]->items, name.p, name.len, item);
@@ -265,12 +301,12 @@ static void take_item(struct own_list *list, uint32_t server, struct span json)
 
 /* --- asking --------------------------------------------------------------------------------- */
 
-static bool is_fetching(const struct worker *worker, enum catalogue_kind kind)
+static bool is_waited_for(const struct worker *worker, enum catalogue_kind kind)
 {
 	const struct server *server;
 
 	for (server = worker->servers; server; server = server->hh.next)
-		if (server->own[kind] && server->own[kind]->request)
+		if (server->own[kind] && server->own[kind]->wanted && server->own[kind]->waited_for)
 			return true;
 	return false;
 }
@@ -305,35 +341,81 @@ static void go_on(struct request *request, enum catalogue_kind kind)
 	free(params);
 }
 
+static void all_go_on(struct worker *worker, enum catalogue_kind kind)
+{
+	struct request *request;
+
+	while (!is_waited_for(worker, kind) && (request = next_waiting(worker, kind)))
+		go_on(request, kind);
+}
+
+/* Item by item what the catalogue has of this server: it need not be kept twice. */
+static bool is_catalogues(const struct own_list *list)
+{
+	const struct catalogue *catalogue = list->server->worker->catalogue;
+	const struct own_item *own;
+	struct catalogue_item item;
+	uint32_t server, n = 0;
+
+	if (!catalogue ||
+		catalogue_find_server(catalogue, span_str(list->server->name), &server) < 0 ||
+		catalogue_count(catalogue, list->kind, server) != HASH_COUNT(list->items))
+		return false;
+	for (own = list->items; own; own = own->hh.next, n++)
+		if (!catalogue_get(catalogue, list->kind, server, n, &item) ||
+			!span_equal(own->name, item.name) || !span_equal(own->json, item.json))
+			return false;
+	return true;
+}
+
+static void take_over(struct own_list *list)
+{
+	struct server *server = list->server;
+
+	items_free(&list->items);
+	list->items = list->fresh;
+	list->fresh = NULL;
+	list->loaded = true;
+	list->same = is_catalogues(list);
+	if (list->same)
+		items_free(&list->items);
+	count_own(server->worker, list->kind);
+	/* what it was asked for alone ends with it */
+	if (list->same && !server->called)
+		server_let_go(server);
+	/* the client has been shown the catalogue's meanwhile */
+	if (!list->same && !list->waited_for)
+		notes_changed(server->worker, kinds[list->kind].changed);
+}
+
+static void ask_wanted(struct worker *worker, enum catalogue_kind kind);
+
 static void over(struct own_list *list, bool complete)
 {
 	struct worker *worker = list->server->worker;
-	struct request *request;
 
 	if (list->cut)
 		log_warn("server.list_cut", "the list is too long: the rest is left out",
 			KV_STR("server", list->server->name),
 			KV_SPAN("method", mcp_method_info(kinds[list->kind].list)->name));
-	if (complete) {
-		items_free(&list->items);
-		list->items = list->fresh;
-		list->fresh = NULL;
-		list->loaded = true;
-	} else {
+	if (complete)
+		take_over(list);
+	else
 		list->outdated = true;
-	}
+	list->slow = !complete && worker_now(worker) >= list->deadline_ms;
 	items_free(&list->fresh);
 	list->fresh_bytes = 0;
 	free(list->cursor);
 	list->cursor = NULL;
 	list->request = NULL;
-	while (!is_fetching(worker, list->kind) && (request = next_waiting(worker, list->kind))) {
-		go_on(request, list->kind);
-	}
+	list->wanted = list->waited_for = false;
+	ask_wanted(worker, list->kind);
+	all_go_on(worker, list->kind);
 }
 
 static int ask_page(struct own_list *list, struct span cursor)
 {
+	uint64_t now_ms = worker_now(list->server->worker);
 	struct buf params;
 	int r;
 
@@ -342,11 +424,11 @@ static int ask_page(struct own_list *list, struct span cursor)
 		buf_printf(&params, "{\"cursor\":%.*s}", SPAN_ARG(cursor));
 	free(list->cursor);
 	list->cursor = strndup(cursor.p ? cursor.p : "", cursor.len);
-	list->cut |= list->pages++ == LIMIT_LIST_PAGES;
+	list->cut |= list->pages++ == LIMIT_LIST_PAGES || now_ms >= list->deadline_ms;
 	r = list->cursor && !list->cut ? 0 : -ERR_TOO_MANY;
 	if (r == 0)
 		r = server_call(list->server->worker, span_str(list->server->name), list->request,
-			SPAN_NONE, buf_span(&params), PAGE_MS);
+			SPAN_NONE, buf_span(&params), (uint32_t)(list->deadline_ms - now_ms));
 	buf_free(&params);
 	return r;
 }
@@ -381,37 +463,77 @@ static bool on_page(struct request *request, const struct reply *reply, void *ar
 	return false;
 }
 
-static void ask(struct own_list *list)
+/* False: it could not be asked. */
+static bool ask(struct own_list *list)
 {
+	struct worker *worker = list->server->worker;
+
 	list->outdated = false;
 	list->cut = false;
 	list->pages = 0;
-	list->request =
-		request_new_own(list->server->worker, kinds[list->kind].list, on_page, list);
-	if (list->request && ask_page(list, SPAN_NONE) < 0) {
+	list->hint = 0;
+	list->deadline_ms = worker_now(worker) + (uint64_t)worker->config->session_list_timeout;
+	list->request = request_new_own(worker, kinds[list->kind].list, on_page, list);
+	if (list->request && ask_page(list, SPAN_NONE) == 0)
+		return true;
+	if (list->request)
 		request_free(list->request);
-		list->request = NULL;
+	list->request = NULL;
+	list->wanted = list->waited_for = false;
+	list->outdated = true;
+	return false;
+}
+
+/* Does asking it start a process? */
+static bool is_heavy(const struct own_list *list)
+{
+	struct catalogue_server facts = {.transport = SERVER_HTTP};
+	uint32_t index;
+
+	if (!list->server->link && list->server->worker->catalogue &&
+		catalogue_find_server(list->server->worker->catalogue,
+			span_str(list->server->name), &index) == 0)
+		catalogue_get_server(list->server->worker->catalogue, index, &facts);
+	return facts.transport == SERVER_STDIO;
+}
+
+/* Ask those that are wanted, but not all at once. */
+static void ask_wanted(struct worker *worker, enum catalogue_kind kind)
+{
+	struct server *server;
+	unsigned asked = 0;
+
+	for (server = worker->servers; server; server = server->hh.next)
+		asked += server->own[kind] && server->own[kind]->request;
+	for (server = worker->servers; server; server = server->hh.next) {
+		struct own_list *list = server->own[kind];
+
+		if (list && list->wanted && !list->request &&
+			(asked < STARTS_MAX || !is_heavy(list)))
+			asked += ask(list);
 	}
 }
 
 /*
  * Must this server be asked for its list? What it offers to this client is known only by asking
  * where each session has a conversation of its own with it: a process, or a session over HTTP. The
- * first list begins that conversation.
+ * first list begins that conversation, unless others have shown that clients of this kind get what
+ * the catalogue has.
  */
-static bool is_due(const struct worker *worker, uint32_t index, struct server *server,
-	enum catalogue_kind kind)
+static bool is_due(const struct worker *worker, const struct catalogue_server *facts,
+	const struct server *server, enum catalogue_kind kind)
 {
 	static const char *const capabilities[CATALOGUE_KIND_MAX] = {
 		"tools", "resources", "resources", "prompts"};
-	struct catalogue_server facts;
+	const struct own_list *list = server ? server->own[kind] : NULL;
 
-	catalogue_get_server(worker->catalogue, index, &facts);
-	if ((facts.isolation == SERVER_SHARED && facts.transport == SERVER_STDIO) ||
-		facts.state != SERVER_UP || !server ||
-		!mcp_capable(facts.capabilities, capabilities[kind]))
+	if ((facts->isolation == SERVER_SHARED && facts->transport == SERVER_STDIO) ||
+		facts->state != SERVER_UP || !mcp_capable(facts->capabilities, capabilities[kind]))
 		return false;
-	return !server->own[kind] || !server->own[kind]->loaded || server->own[kind]->outdated;
+	if ((!server || !server->link) &&
+		catalogue_is_alike(facts, session_kind(&worker->session), kind))
+		return false;
+	return !list || !list->loaded || list->outdated;
 }
 
 static struct server *server_at(struct worker *worker, uint32_t index)
@@ -419,20 +541,25 @@ static struct server *server_at(struct worker *worker, uint32_t index)
 	struct catalogue_server facts;
 
 	catalogue_get_server(worker->catalogue, index, &facts);
-	return server_get(worker, facts.name);
+	return server_find(worker, facts.name);
 }
 
-static struct own_list *list_of(struct server *server, enum catalogue_kind kind)
+static void want(struct worker *worker, const struct catalogue_server *facts, enum catalogue_kind kind)
 {
-	struct own_list *list = server->own[kind];
+	struct server *server = server_get(worker, facts->name);
+	struct own_list *list = server ? server->own[kind] : NULL;
 
-	if (!list) {
+	if (server && !list) {
 		list = calloc(1, sizeof(*list));
 		if (list)
 			*list = (struct own_list){.server = server, .kind = kind};
 		server->own[kind] = list;
 	}
-	return list;
+	if (!list || list->wanted)
+		return;
+	list->wanted = true;
+	/* of one that has kept others waiting the next answer comes when it comes */
+	list->waited_for = !list->slow;
 }
 
 bool own_lists_fetch(struct request *request, enum catalogue_kind kind)
@@ -441,31 +568,83 @@ bool own_lists_fetch(struct request *request, enum catalogue_kind kind)
 	uint32_t n = worker->catalogue && worker->session.era == MCP_LEGACY
 			     ? catalogue_servers(worker->catalogue)
 			     : 0;
+	struct catalogue_server facts;
 
 	for (uint32_t i = 0; i < n; i++) {
-		struct server *server = server_at(worker, i);
-		struct own_list *list =
-			is_due(worker, i, server, kind) ? list_of(server, kind) : NULL;
-
-		if (list && !list->request)
-			ask(list);
+		catalogue_get_server(worker->catalogue, i, &facts);
+		if (is_due(worker, &facts, server_find(worker, facts.name), kind))
+			want(worker, &facts, kind);
 	}
-	request->awaits_lists = is_fetching(worker, kind);
+	ask_wanted(worker, kind);
+	request->awaits_lists = is_waited_for(worker, kind);
+	request->lists_until_ms =
+		worker_now(worker) + (uint64_t)worker->config->session_list_timeout;
+	if (request->awaits_lists)
+		worker_tick_in(worker, (uint64_t)worker->config->session_list_timeout);
 	return request->awaits_lists;
+}
+
+/* Those for whom it takes too long: what comes later is told as a change. */
+static void stop_waiting(struct worker *worker, enum catalogue_kind kind)
+{
+	struct server *server;
+
+	for (server = worker->servers; server; server = server->hh.next) {
+		struct own_list *list = server->own[kind];
+
+		if (!list || !list->wanted || !list->waited_for)
+			continue;
+		list->waited_for = false;
+		log_info("server.list_late", "a list went out without asking it further",
+			KV_STR("server", server->name),
+			KV_SPAN("method", mcp_method_info(kinds[kind].list)->name));
+	}
+	all_go_on(worker, kind);
+}
+
+void own_lists_tick(struct worker *worker, uint64_t now_ms)
+{
+	for (unsigned kind = 0; kind < CATALOGUE_KIND_MAX; kind++) {
+		const struct request *request = next_waiting(worker, (enum catalogue_kind)kind);
+
+		if (!request)
+			continue;
+		if (now_ms >= request->lists_until_ms)
+			stop_waiting(worker, (enum catalogue_kind)kind);
+		else
+			worker_tick_in(worker, request->lists_until_ms - now_ms);
+	}
 }
 
 void own_lists_outdated(struct server *server, enum mcp_method note)
 {
-	for (unsigned kind = 0; kind < CATALOGUE_KIND_MAX; kind++) {
-		bool changed = note == MCP_METHOD_NONE ||
-			       (note == MCP_TOOLS_CHANGED && kind == CATALOGUE_TOOL) ||
-			       (note == MCP_PROMPTS_CHANGED && kind == CATALOGUE_PROMPT) ||
-			       (note == MCP_RESOURCES_CHANGED &&
-				       (kind == CATALOGUE_RESOURCE || kind == CATALOGUE_TEMPLATE));
-
-		if (changed && server->own[kind])
+	for (unsigned kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
+		if (server->own[kind] &&
+			(note == MCP_METHOD_NONE || note == kinds[kind].changed))
 			server->own[kind]->outdated = true;
-	}
+}
+
+static bool part_differs(const struct catalogue *a, const struct catalogue *b, struct span server,
+	enum catalogue_kind kind)
+{
+	uint32_t x, y;
+
+	/* none: its view has not come yet */
+	return !a || !b || catalogue_find_server(a, server, &x) < 0 ||
+	       catalogue_find_server(b, server, &y) < 0 ||
+	       list_part_differs(a, x, b, y, kind);
+}
+
+void own_lists_catalogue_changed(struct worker *worker, const struct catalogue *before)
+{
+	struct server *server;
+
+	for (server = worker->servers; server; server = server->hh.next)
+		for (unsigned kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
+			if (server->own[kind] && part_differs(before, worker->catalogue,
+							 span_str(server->name),
+							 (enum catalogue_kind)kind))
+				server->own[kind]->outdated = true;
 }
 
 /* --- looking -------------------------------------------------------------------------------- */
@@ -510,7 +689,7 @@ bool own_lists_find(struct worker *worker, enum catalogue_kind kind, struct span
 	struct own_item *item;
 	bool found = false;
 
-	for (server = worker->servers; server; server = server->hh.next) {
+	for (server = first_own(worker, kind); server; server = server->hh.next) {
 		if (!server->own[kind])
 			continue;
 		HASH_FIND(hh, server->own[kind]->items, name.p, name.len, item);
@@ -526,7 +705,7 @@ bool own_lists_match(struct worker *worker, struct span uri, struct catalogue_it
 	const struct own_item *item;
 	bool found = false;
 
-	for (server = worker->servers; server; server = server->hh.next) {
+	for (server = first_own(worker, CATALOGUE_TEMPLATE); server; server = server->hh.next) {
 		for (item = server->own[CATALOGUE_TEMPLATE] ? server->own[CATALOGUE_TEMPLATE]->items
 							    : NULL;
 			item && !catalogue_template_matches(item->name, uri); item = item->hh.next)
@@ -542,10 +721,10 @@ bool own_lists_match(struct worker *worker, struct span uri, struct catalogue_it
 static const struct own_list *instead(const struct own_walk *walk)
 {
 	const struct server *server =
-		walk->worker->servers ? server_at(walk->worker, walk->server) : NULL;
+		first_own(walk->worker, walk->kind) ? server_at(walk->worker, walk->server) : NULL;
 	const struct own_list *list = server ? server->own[walk->kind] : NULL;
 
-	return list && list->loaded ? list : NULL;
+	return list && list->loaded && !list->same ? list : NULL;
 }
 
 static void enter_server(struct own_walk *walk)

@@ -1,8 +1,10 @@
 /*
- * Lists of a server that gives each session a process of its own: what that process offers may
- * differ from the catalogue, because servers vary with the client's capabilities. Once it runs, it
- * is asked, and its items stand in the place of the catalogue's, under the same names where the
- * catalogue knows them.
+ * Lists of a server that gives each session a conversation of its own, a process or a session over
+ * HTTP: what it offers there may differ from the catalogue, because servers vary with the client's
+ * capabilities. It is asked once the conversation has begun, and a list begins it where it is not
+ * known that clients of this kind get what the catalogue has (catalogue_is_alike). Its items then
+ * stand in the place of the catalogue's, under the same names where the catalogue knows them; when
+ * they are the same, nothing is kept, and a conversation that was begun for the list alone ends.
  */
 #ifndef GATEHOUSE_OWN_LISTS_H
 #define GATEHOUSE_OWN_LISTS_H
@@ -26,6 +28,10 @@ bool own_lists_match(struct worker *worker, struct span uri, struct catalogue_it
 void own_lists_outdated(struct server *server, enum mcp_method note);
 /* The configuration may say otherwise now which of it is offered, and under which names. */
 void own_lists_forget(struct worker *worker);
+/* The catalogue is another: what of it stood in the place of a list may differ. */
+void own_lists_catalogue_changed(struct worker *worker, const struct catalogue *before);
+/* Requests that have waited for too long go on with what is known. */
+void own_lists_tick(struct worker *worker, uint64_t now_ms);
 void own_lists_free(struct server *server);
 
 /* A walk over all items of a kind, catalogue and own. */

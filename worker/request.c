@@ -145,6 +145,18 @@ static bool fits(struct request *request, size_t len)
 	return false;
 }
 
+static void begin_answer(const struct request *request, const char *member, struct buf *out)
+{
+	buf_append_str(out, "{\"jsonrpc\":\"2.0\",\"id\":");
+	buf_append_span(out, request->id);
+	buf_append_str(out, member);
+}
+
+void request_begin_result(const struct request *request, struct buf *out)
+{
+	begin_answer(request, ",\"result\":", out);
+}
+
 static void answer_with(struct request *request, const char *member, struct span value)
 {
 	struct buf out;
@@ -157,9 +169,7 @@ static void answer_with(struct request *request, const char *member, struct span
 		value = point_reencode(value);
 	buf_init(&out, value.len + request->id.len + 256);
 	buf_reserve(&out, value.len + request->id.len + 48);
-	buf_append_str(&out, "{\"jsonrpc\":\"2.0\",\"id\":");
-	buf_append_span(&out, request->id);
-	buf_append_str(&out, member);
+	begin_answer(request, member, &out);
 	buf_append_span(&out, value);
 	if (buf_append_char(&out, '}') == 0)
 		request_answer(request, buf_span(&out));

@@ -50,6 +50,7 @@ struct request {
 	/* on its way to a server */
 	struct server *server;
 	bool awaits_lists; /* of servers, to be answered itself (own_lists.h) */
+	uint64_t lists_until_ms; /* but no longer */
 	bool asked_lists;  /* for a name that the catalogue does not know */
 	bool waiting;      /* to be sent (again) */
 	uint32_t call;     /* stream on the server's link; 0: not there */
@@ -75,6 +76,8 @@ void request_free(struct request *request);
 void request_result(struct request *request, struct span result);
 void request_error(struct request *request, struct span error);
 void request_fail(struct request *request, const struct err *err, enum jsonrpc_executed executed);
+/* The beginning of a message that answers it: the raw result and a brace are to follow. */
+void request_begin_result(const struct request *request, struct buf *out);
 /* A whole message that answers it (with its id). */
 void request_answer(struct request *request, struct span message);
 /* The client cancelled it: it ends without an answer. */

@@ -19,6 +19,8 @@
 #define TRIES_MAX 3u
 /* A call whose way is not clear yet is looked at again after this. */
 #define HELD_MS 2u
+/* A server that wants to ask a new client something, its roots perhaps, does so by then. */
+#define LET_GO_MS 2000u
 
 struct server *server_find(struct worker *worker, struct span name)
 {
@@ -284,6 +286,7 @@ int server_call(struct worker *worker, struct span name, struct request *request
 	request->call = 0;
 	request->forwarded = false;
 	request->tries = 0;
+	server->called |= !(mcp_method_info(request->method)->list.len);
 	if (timeout_ms && worker->seen_ms + timeout_ms < request->deadline_ms)
 		request->deadline_ms = worker->seen_ms + timeout_ms;
 	if (request->exchange)
@@ -341,11 +344,49 @@ static bool give_up_one(struct server *server)
 	return false;
 }
 
+static bool is_asked_of(const struct server *server)
+{
+	const struct request *request;
+
+	DL_FOREACH(server->worker->requests, request)
+	{
+		if (request->server == server)
+			return true;
+	}
+	return false;
+}
+
+void server_let_go(struct server *server)
+{
+	server->let_go_ms = clock_ms() + LET_GO_MS;
+	worker_tick_in(server->worker, LET_GO_MS);
+}
+
+static void tick_let_go(struct server *server, uint64_t now_ms)
+{
+	if (!server->let_go_ms)
+		return;
+	if (server->called || !server->link) {
+		server->let_go_ms = 0;
+		return;
+	}
+	if (now_ms < server->let_go_ms) {
+		worker_tick_in(server->worker, server->let_go_ms - now_ms);
+		return;
+	}
+	server->let_go_ms = 0;
+	if (is_asked_of(server))
+		return;
+	link_free(server->link);
+	server->link = NULL;
+}
+
 void server_tick(struct worker *worker, uint64_t now_ms)
 {
 	struct server *server, *next;
 
 	HASH_ITER (hh, worker->servers, server, next) {
+		tick_let_go(server, now_ms);
 		if (server->link) {
 			send_waiting(server);
 			continue;
@@ -487,7 +528,9 @@ static void on_ask(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_ask *fields = msg->fields;
 	struct worker *worker = worker_of(arg);
+	struct server *server = link_user(link);
 
+	server->called = true;
 	ask_client(worker, link_user(link), msg->stream,
 		find_call(link, worker, (uint32_t)fields->call), fields->method, msg->payload);
 }
@@ -533,7 +576,7 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 		log_warn("link.failed", why, KV_STR("server", server->name));
 	link_free(link);
 	server->link = NULL;
-	server->draining = false;
+	server->draining = server->called = false;
 	own_lists_outdated(server, MCP_METHOD_NONE);
 	asks_server_gone(worker, server);
 	while (settle_one(server))

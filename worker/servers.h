@@ -17,6 +17,8 @@ struct server {
 	struct link *link; /* NULL: not open */
 	bool opening;
 	bool draining; /* what is new waits for the successor of its upstream worker */
+	bool called; /* in this conversation something else than lists was asked for, or it asked */
+	uint64_t let_go_ms; /* when the link is closed unless it is called; 0: never */
 	struct own_list *own[CATALOGUE_KIND_MAX]; /* or NULL */
 	uint64_t retry_ms;                        /* not asked for again before */
 	unsigned denials;                         /* in a row */
@@ -42,6 +44,8 @@ void server_notify(
 	struct worker *worker, struct server *server, struct span method, struct span params);
 /* The session is taken up: its servers are to tell of what it is subscribed to. */
 void servers_resubscribe(struct worker *worker);
+/* The conversation with it was begun for a list, which holds no surprise: it ends in a while. */
+void server_let_go(struct server *server);
 /* Calls that wait: open links, or give up. */
 void server_tick(struct worker *worker, uint64_t now_ms);
 struct server *server_find(struct worker *worker, struct span name);

@@ -234,6 +234,13 @@ int session_set_client(struct session *session, enum mcp_version version, struct
 	return 0;
 }
 
+uint64_t session_kind(const struct session *session)
+{
+	return mcp_client_digest(session->version,
+		span_str(session->capabilities ? session->capabilities : "{}"),
+		span_str(session->client_info ? session->client_info : "{}"));
+}
+
 bool session_client_can(const struct session *session, const char *capability)
 {
 	return session->capabilities && mcp_client_can(span_str(session->capabilities), capability);

@@ -78,6 +78,8 @@ void session_free(struct session *session);
  */
 int session_set_client(struct session *session, enum mcp_version version, struct span capabilities,
 	struct span info);
+/* As mcp_client_digest, of what servers are told of it. */
+uint64_t session_kind(const struct session *session);
 bool session_client_can(const struct session *session, const char *capability);
 
 /* -ERR_TOO_MANY, -ERR_NO_MEMORY. */

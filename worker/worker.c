@@ -183,6 +183,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	}
 	initialize_go_on(worker, worker_now(worker));
 	request_tick(worker, worker_now(worker));
+	own_lists_tick(worker, worker_now(worker));
+	notes_tick(worker, worker_now(worker));
 	server_tick(worker, worker_now(worker));
 	asks_tick(worker, worker_now(worker));
 	look_after_idleness(worker);

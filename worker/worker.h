@@ -29,6 +29,7 @@
 #include "config.h"
 #include "exchange.h"
 #include "lease.h"
+#include "notes.h"
 #include "process.h"
 #include "request.h"
 #include "servers.h"
@@ -68,6 +69,8 @@ struct worker {
 	uint64_t ending_until_ms;
 	uint64_t leased_ms;
 	uint32_t n_requests;
+	uint32_t own_lists[CATALOGUE_KIND_MAX]; /* servers whose lists differ from the catalogue's */
+	struct list_change changes[NOTES_CHANGES];
 	uint32_t next_save;
 	uint32_t next_ask;
 	struct request *initialize; /* being answered */

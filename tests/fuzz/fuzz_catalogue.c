@@ -47,6 +47,8 @@ static void use_server(const struct catalogue *catalogue, uint32_t index)
 	use(facts.info);
 	use(facts.instructions);
 	use(facts.error);
+	use(facts.alike);
+	catalogue_is_alike(&facts, 1, CATALOGUE_TOOL);
 	FUZZ_CHECK(strcmp(server_state_name(facts.state), "unknown") != 0);
 	for (unsigned kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
 		if (catalogue_get(catalogue, (enum catalogue_kind)kind, index, 0, &item))

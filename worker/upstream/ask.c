@@ -1,4 +1,5 @@
 #include "ask.h"
+#include "alike.h"
 #include "call.h"
 #include "client.h"
 #include "parked.h"
@@ -81,6 +82,7 @@ static void ask_client(struct instance *instance, const struct jsonrpc *msg, uin
 		ask_answer_err(instance, msg->id, ERR_TOO_MANY, "too many questions are open");
 		return;
 	}
+	alike_asked(client);
 	*ask = (struct ask){.stream = link_stream(client->link), .id_len = msg->id.len};
 	memcpy(ask->id, msg->id.p, msg->id.len);
 	DL_APPEND(instance->asks, ask);

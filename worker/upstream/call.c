@@ -1,4 +1,5 @@
 #include "call.h"
+#include "alike.h"
 #include "client.h"
 #include "clock.h"
 #include "era.h"
@@ -141,6 +142,7 @@ static void note_success(const struct call *call, struct span result)
 	struct client *client = call->client;
 	struct buf id;
 
+	alike_answered(call, result);
 	if (call->method == MCP_RESOURCES_SUBSCRIBE && call->subject)
 		mark_add(&client->subscriptions, span_str(call->subject));
 	else if (call->method == MCP_RESOURCES_UNSUBSCRIBE && call->subject)

@@ -4,6 +4,7 @@
 #define GATEHOUSE_CLIENT_H
 
 #include "call.h"
+#include "catalogue.h"
 
 /* Words that a session has here: uris it subscribed to, tasks it started. */
 #define CLIENT_MARKS_MAX 4096u
@@ -34,6 +35,12 @@ struct client {
 	enum mcp_log_level level;
 	char *capabilities, *info; /* raw JSON */
 	struct mark *subscriptions, *tasks;
+	/* its own conversation: has called something, was asked something (alike.h) */
+	bool called, asked;
+	struct {
+		uint64_t digest; /* of the items so far */
+		bool more;       /* another page is to come */
+	} seen[CATALOGUE_KIND_MAX];
 	struct undelivered *undelivered;
 	size_t undelivered_bytes;
 	struct event *retry;

@@ -67,6 +67,17 @@ static void send_unsent(struct upstream *up)
 		reporter->state_unsent = false;
 }
 
+static int send_alike(struct upstream *up, const struct reported_alike *row)
+{
+	const struct msg_server_alike fields = {
+		.server = span_str(up->server->name),
+		.client = row->client,
+		.kinds = row->differs ? 0 : row->kinds,
+	};
+
+	return up->reporter.link ? link_post(up->reporter.link, MSG_SERVER_ALIKE, 0, &fields) : 0;
+}
+
 static void on_link(struct process *process, struct link *link, const struct err *err, void *arg)
 {
 	struct upstream *up = arg;
@@ -82,6 +93,8 @@ static void on_link(struct process *process, struct link *link, const struct err
 	up->reporter.state_unsent = true;
 	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
 		up->reporter.list_unsent[kind] = up->reporter.lists[kind] != NULL;
+	for (unsigned n = 0; n < up->reporter.n_alike && n < CATALOGUE_ALIKE_MAX; n++)
+		send_alike(up, &up->reporter.alike[n]);
 	send_unsent(up);
 }
 
@@ -163,6 +176,48 @@ void reporter_state(struct upstream *up, enum server_state state, const char *de
 	}
 	reporter->state_unsent = true;
 	send_unsent(up);
+}
+
+static struct reported_alike *alike_of(struct reporter *reporter, uint64_t client)
+{
+	unsigned n = 0;
+	struct reported_alike *row;
+
+	while (n < reporter->n_alike && n < CATALOGUE_ALIKE_MAX) {
+		if (reporter->alike[n].client == client)
+			return &reporter->alike[n];
+		n++;
+	}
+	row = &reporter->alike[reporter->n_alike++ % CATALOGUE_ALIKE_MAX];
+	if (reporter->n_alike == 2 * CATALOGUE_ALIKE_MAX)
+		reporter->n_alike = CATALOGUE_ALIKE_MAX;
+	*row = (struct reported_alike){.client = client};
+	return row;
+}
+
+void reporter_alike(struct upstream *up, uint64_t client, enum catalogue_kind kind, bool same)
+{
+	struct reported_alike *row = alike_of(&up->reporter, client);
+	unsigned kinds = same ? row->kinds | 1u << kind : row->kinds & ~(1u << kind);
+	bool stale = !same && row->kinds & 1u << kind;
+
+	if (row->differs || kinds == row->kinds)
+		return;
+	row->kinds = kinds;
+	send_alike(up, row);
+	/* it was the same before: perhaps the catalogue is what is out of date */
+	if (stale)
+		instance_refresh(up);
+}
+
+void reporter_differs(struct upstream *up, uint64_t client)
+{
+	struct reported_alike *row = alike_of(&up->reporter, client);
+
+	if (row->differs)
+		return;
+	row->differs = true;
+	send_alike(up, row);
 }
 
 void reporter_list(struct upstream *up, enum catalogue_kind kind, struct span array,

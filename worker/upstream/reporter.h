@@ -18,6 +18,13 @@ struct freshness {
 	bool is_public;
 };
 
+/* What is known of the clients of one kind (alike.h). */
+struct reported_alike {
+	uint64_t client;
+	unsigned kinds; /* bits: lists that are the catalogue's */
+	bool differs;   /* it is not worth while to look again */
+};
+
 struct reporter {
 	struct link *link; /* NULL: not open */
 	bool opening;
@@ -29,6 +36,8 @@ struct reporter {
 	char *lists[CATALOGUE_KIND_MAX];
 	size_t list_len[CATALOGUE_KIND_MAX];
 	struct freshness freshness[CATALOGUE_KIND_MAX];
+	struct reported_alike alike[CATALOGUE_ALIKE_MAX]; /* the newest overwrites the oldest */
+	unsigned n_alike;
 	bool state_unsent;
 	bool list_unsent[CATALOGUE_KIND_MAX];
 };
@@ -40,6 +49,10 @@ void reporter_free(struct upstream *up);
 /* facts and version: NULL keeps what was said before. */
 void reporter_state(struct upstream *up, enum server_state state, const char *detail,
 	const char *version, const char *facts);
+/* In a conversation of its own, a client of this kind was shown a list as it is here, or another. */
+void reporter_alike(struct upstream *up, uint64_t client, enum catalogue_kind kind, bool same);
+/* Clients of this kind must always be asked for. */
+void reporter_differs(struct upstream *up, uint64_t client);
 /* array: a JSON array; copied. */
 void reporter_list(struct upstream *up, enum catalogue_kind kind, struct span array,
 	struct freshness freshness);
