@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 10000u
+#define PATIENCE_MS 20000u
 #define TWO "mcpServers: {alpha: {command: a}, beta: {command: b}}\n"
 #define FACTS \
 	"{\"capabilities\":{\"tools\":{}},\"serverInfo\":{\"name\":\"n\",\"version\":\"1\"}," \
@@ -655,6 +655,73 @@ START_TEST(states)
 }
 END_TEST
 
+static void say_alike(struct link *link, const char *server, uint64_t client, unsigned kinds)
+{
+	const struct msg_server_alike fields = {
+		.server = span_str(server), .client = client, .kinds = kinds};
+
+	say(link, MSG_SERVER_ALIKE, &fields, SPAN_NONE);
+}
+
+static bool is_alike(uint64_t client, enum catalogue_kind kind)
+{
+	const struct catalogue_server alpha = server_of("alpha");
+
+	return catalogue_is_alike(&alpha, client, kind);
+}
+
+/* What is known of clients stands in the catalogue until the server may be another one. */
+START_TEST(alike)
+{
+	const struct msg_exited crashed = {.role = ROLE_UPSTREAM,
+		.name = SPAN_LIT("alpha"),
+		.reason = SPAN_LIT("signal 9 (Killed)")};
+	const struct msg_exited replaced = {.role = ROLE_UPSTREAM,
+		.name = SPAN_LIT("alpha"),
+		.reason = SPAN_LIT("exit 0")};
+	struct link *alpha;
+
+	start(TWO);
+	alpha = introduce(ROLE_UPSTREAM, "alpha");
+	say_state(alpha, "alpha", SERVER_UP, "", FACTS);
+	say_alike(alpha, "alpha", 7, 1u << CATALOGUE_TOOL);
+	say_alike(alpha, "alpha", 8, 1u << CATALOGUE_TOOL | 1u << CATALOGUE_PROMPT);
+	say_alike(alpha, "beta", 9, 1u << CATALOGUE_TOOL);
+	AWAIT(is_alike(8, CATALOGUE_PROMPT));
+	ck_assert(is_alike(7, CATALOGUE_TOOL) && !is_alike(7, CATALOGUE_PROMPT));
+	ck_assert(!is_alike(9, CATALOGUE_TOOL));
+	say_alike(alpha, "alpha", 8, 0);
+	AWAIT(!is_alike(8, CATALOGUE_TOOL));
+	/* the oldest make room */
+	for (unsigned i = 0; i < CATALOGUE_ALIKE_MAX; i++)
+		say_alike(alpha, "alpha", 100 + i, 1u << CATALOGUE_TOOL);
+	AWAIT(is_alike(99 + CATALOGUE_ALIKE_MAX, CATALOGUE_TOOL));
+	ck_assert(is_alike(100, CATALOGUE_TOOL) && !is_alike(7, CATALOGUE_TOOL));
+	link_post(node.registry, MSG_EXITED, 0, &crashed);
+	AWAIT(server_of("alpha").state == SERVER_STARTING);
+	ck_assert(is_alike(100, CATALOGUE_TOOL));
+	link_post(node.registry, MSG_EXITED, 0, &replaced);
+	AWAIT(!is_alike(100, CATALOGUE_TOOL));
+	finish();
+}
+END_TEST
+
+/* A server that does not come up is waited for so long and no longer. */
+START_TEST(late)
+{
+	struct link *alpha;
+
+	start(TWO);
+	alpha = introduce(ROLE_UPSTREAM, "alpha");
+	say_state(alpha, "alpha", SERVER_UP, "", FACTS);
+	AWAIT(server_of("alpha").state == SERVER_UP);
+	ck_assert(!server_of("beta").late);
+	AWAIT(server_of("beta").late);
+	ck_assert(!server_of("alpha").late);
+	finish();
+}
+END_TEST
+
 START_TEST(reload)
 {
 	struct link *alpha, *beta;
@@ -872,6 +939,8 @@ static Suite *suite(void)
 	add(s, "bad list", bad_list, sizeof(bad_lists) / sizeof(*bad_lists));
 	add(s, "bad facts", bad_facts, 1);
 	add(s, "states", states, 1);
+	add(s, "alike", alike, 1);
+	add(s, "late", late, 1);
 	add(s, "reload", reload, 1);
 	add(s, "queries", queries, 1);
 	add(s, "long answers", long_answers, 1);

@@ -1,6 +1,7 @@
 /* The upstream worker of a stdio server: the real program, real child processes, everybody else
  * played by the test. */
 #include "clock.h"
+#include "mcp.h"
 #include "upstream_world.h"
 
 #include <check.h>
@@ -540,6 +541,24 @@ END_TEST
 
 /* --- sessions -------------------------------------------------------------------------------- */
 
+/* All pages of its tools. */
+static void world_list_done(struct world_session *session)
+{
+	char params[256] = "";
+	const char *cursor;
+
+	do {
+		struct world_call *call = world_call(session, "tools/list", params, 0, true);
+
+		world_until(&world, call->done);
+		ck_assert_uint_eq(call->kind, 0);
+		cursor = strstr(call->payload, "\"nextCursor\":");
+		if (cursor)
+			snprintf(params, sizeof(params), "{\"cursor\":%.*s}",
+				(int)strcspn(cursor + 13, ",}"), cursor + 13);
+	} while (cursor);
+}
+
 START_TEST(test_sessions)
 {
 	struct world_session *sessions[50];
@@ -583,6 +602,30 @@ START_TEST(test_sessions)
 	calls[0] = world_tool_done(sessions[0], "pid", "{}");
 	ck_assert_uint_eq(calls[0]->kind, 0);
 	world_until(&world, world_alive(&world) == 50);
+	world_end(&world);
+}
+END_TEST
+
+/* A fresh conversation shows whether clients of its kind get what the catalogue has. */
+START_TEST(test_alike)
+{
+	struct world_session *session, *other;
+
+	start_up(SESSION, SCRIPTED " --pages 2");
+	session = world_attach(&world, "a", "{\"capabilities\":{},\"clientInfo\":{\"name\":\"c\"}}");
+	world_list_done(session);
+	world_until(&world, world.n_alike == 1);
+	ck_assert_uint_eq(world.alike_kinds, 1u << CATALOGUE_TOOL);
+	ck_assert_uint_eq(world.alike_client,
+		mcp_client_digest(MCP_2025_06_18, SPAN_LIT("{}"), SPAN_LIT("{\"name\":\"c\"}")));
+	/* not said again; what a session has called may have changed what it is shown */
+	other = world_attach(&world, "b", "{\"capabilities\":{},\"clientInfo\":{\"name\":\"c\"}}");
+	world_list_done(other);
+	session = world_attach(&world, "c", "{\"capabilities\":{},\"clientInfo\":{\"name\":\"d\"}}");
+	world_tool_done(session, "pid", "{}");
+	world_list_done(session);
+	world_pass(&world, 50);
+	ck_assert_uint_eq(world.n_alike, 1);
 	world_end(&world);
 }
 END_TEST
@@ -766,6 +809,7 @@ int main(void)
 	tcase_add_loop_test(bad, test_odd, 0, sizeof(odd) / sizeof(*odd));
 	tcase_add_test(bad, test_random);
 	tcase_add_loop_test(sessions, test_sessions, 0, 2);
+	tcase_add_test(sessions, test_alike);
 	tcase_add_test(sessions, test_idle);
 	tcase_add_test(sessions, test_ask);
 	tcase_add_test(sessions, test_ask_shared);

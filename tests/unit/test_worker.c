@@ -1,5 +1,6 @@
 /* Session workers: requests of the legacy era, their way to a server and back. The real program,
  * see worker_scene.h. */
+#include "mcp.h"
 #include "worker_scene.h"
 
 #include <signal.h>
@@ -624,6 +625,103 @@ START_TEST(test_own_lists_change)
 }
 END_TEST
 
+/* Clients like this one are known to be shown what the catalogue has: no conversation is begun to
+ * see it once more. */
+START_TEST(test_own_lists_alike)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{\"roots\":{}}");
+	int catalogue = scene_catalogue_alike(2,
+		mcp_client_digest(MCP_2025_06_18, SPAN_LIT("{\"roots\":{}}"),
+			SPAN_LIT("{\"name\":\"tester\",\"version\":\"1\"}")) +
+			(unsigned)_i);
+	struct answer *answer;
+
+	scene_publish(subject, catalogue, 2);
+	close(catalogue);
+	scene_settle(&scene, 30);
+	answer = post(subject, LIST("1"));
+	if (_i)
+		call_result(call_wait(&scene), "{\"tools\":[" OWN("mine") "]}");
+	answer_has(answer, 200, _i ? "beta__mine" : "beta__echo");
+	ck_assert_uint_eq(subject->links_asked, (unsigned)_i);
+	if (_i)
+		return;
+	/* a conversation of its own counts more */
+	answer = post(subject, CALL("2", "beta__echo", ""));
+	call_result(call_wait(&scene), "{}");
+	answer_wait(answer);
+	answer = post(subject, LIST("3"));
+	call_result(call_wait(&scene), "{\"tools\":[" OWN("mine") "]}");
+	answer_has(answer, 200, "beta__mine");
+}
+END_TEST
+
+/* What the catalogue has is not kept twice, and what was asked for nothing else ends. */
+START_TEST(test_own_lists_same)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *answer = post(subject, LIST("1"));
+	struct call *call = call_wait(&scene);
+	struct played *beta = call->server;
+
+	call_result(call,
+		"{\"tools\":[{\"name\":\"echo\",\"inputSchema\":{\"type\":\"object\"}}]}");
+	answer_has(answer, 200, "beta__echo");
+	ck_assert_ptr_nonnull(beta->link);
+	if (_i) {
+		answer = post(subject, CALL("2", "beta__echo", ""));
+		call_result(call_wait(&scene), "{}");
+		answer_wait(answer);
+		scene_settle(&scene, 2300);
+		ck_assert_ptr_nonnull(beta->link);
+	} else {
+		WAIT_FOR(&scene, !beta->link);
+	}
+	answer_has(post(subject, LIST("3")), 200, "beta__echo");
+	ck_assert_uint_eq(scene.n_calls, scene.taken_calls);
+}
+END_TEST
+
+/* However often a server says so, the client is told at once, and once more in a second. */
+START_TEST(test_changes_coalesce)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	struct answer *stream = exchange(subject, "", (struct options){.verb = 2, .accept = 2}),
+		      *answer = post(subject, CALL("1", "beta__echo", ""));
+	uint64_t began_ms = scene_now();
+
+	call_result(call_wait(&scene), "{}");
+	answer_wait(answer);
+	for (unsigned i = 0; i < 200; i++)
+		server_notes(played(subject, "beta"), "notifications/tools/list_changed", "");
+	WAIT_FOR(&scene, strstr(answer_text(stream), "tools/list_changed"));
+	WAIT_FOR(&scene, answer_count(stream, "tools/list_changed") > 1);
+	ck_assert_uint_ge(scene_now() - began_ms, 900);
+	scene_settle(&scene, 100);
+	ck_assert_uint_le(
+		answer_count(stream, "tools/list_changed"), 2 + (scene_now() - began_ms) / 1000);
+}
+END_TEST
+
+/* A server that is not there is named in the list that lacks it. */
+START_TEST(test_left_out)
+{
+	struct subject *subject = scene_session(&scene, "2025-06-18", "{}");
+	int starting = scene_catalogue(2, "", true);
+	struct answer *answer;
+
+	answer = post(subject, LIST("1"));
+	call_result(call_wait(&scene), "{\"tools\":[]}");
+	answer_has(answer, 200, "alpha__echo");
+	ck_assert_uint_eq(answer_count(answer, "leftOut"), 0);
+	scene_publish(subject, starting, 2);
+	close(starting);
+	scene_settle(&scene, 30);
+	answer_has(post(subject, LIST("2")), 200,
+		"{\"_meta\":{\"gatehouse/leftOut\":[\"alpha\"]},\"tools\":[");
+}
+END_TEST
+
 /* --- cancelling ----------------------------------------------------------------------------- */
 
 START_TEST(test_cancel)
@@ -877,6 +975,10 @@ static Suite *suite(void)
 	tcase_add_test(t, test_logging);
 	tcase_add_test(t, test_own_lists);
 	tcase_add_test(t, test_own_lists_change);
+	tcase_add_loop_test(t, test_own_lists_alike, 0, 2);
+	tcase_add_loop_test(t, test_own_lists_same, 0, 2);
+	tcase_add_test(t, test_changes_coalesce);
+	tcase_add_test(t, test_left_out);
 	tcase_add_test(t, test_cancel);
 	tcase_add_test(t, test_cancel_unsent);
 	tcase_add_test(t, test_same_ids);

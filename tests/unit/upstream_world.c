@@ -150,6 +150,17 @@ static void on_state(struct link *link, const struct message *msg, void *arg)
 	world->facts = copy_of(msg->payload);
 }
 
+static void on_alike(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_server_alike *fields = msg->fields;
+	struct world *world = arg;
+
+	(void)link;
+	world->n_alike++;
+	world->alike_client = fields->client;
+	world->alike_kinds = (unsigned)fields->kinds;
+}
+
 static void on_list(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_server_list *list = msg->fields;
@@ -175,7 +186,8 @@ static void on_registry_closed(struct link *link, int code, const char *why, voi
 }
 
 static const struct link_handlers registry_handlers = {
-	.on = {[MSG_SERVER_STATE] = on_state, [MSG_SERVER_LIST] = on_list},
+	.on = {[MSG_SERVER_STATE] = on_state, [MSG_SERVER_LIST] = on_list,
+		[MSG_SERVER_ALIKE] = on_alike},
 	.closed = on_registry_closed};
 
 /* --- the root -------------------------------------------------------------------------------- */

@@ -71,6 +71,8 @@ struct world {
 	char *facts, *lists[CATALOGUE_KIND_MAX];
 	unsigned ttl_ms[CATALOGUE_KIND_MAX];
 	bool cache_public[CATALOGUE_KIND_MAX];
+	unsigned n_alike, alike_kinds; /* as told last */
+	uint64_t alike_client;
 	struct world_session sessions[WORLD_SESSIONS_MAX];
 	unsigned n_sessions;
 	/* admin */

@@ -124,6 +124,8 @@ uint64_t scene_now(void);
 /* The usual configuration, with the views "without" (the template) and "only" (it, but for 7). */
 struct config *scene_config(void);
 int scene_catalogue(uint64_t generation, const char *more_tools, bool starting);
+/* The same; beta shows its tools to clients of this kind (mcp_client_digest) as they are here. */
+int scene_catalogue_alike(uint64_t generation, uint64_t client);
 void scene_publish(struct subject *subject, int catalogue, uint64_t generation);
 
 /* A worker that is ready, with the session manager's link. */

@@ -13,7 +13,7 @@
 	"\"type\":\"integer\"," \
 	"\"x-mcp-header\":\"Zone\"}}}}}}%s]"
 
-int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
+static int make(uint64_t generation, const char *more_tools, bool starting, struct span alike)
 {
 	struct merge_config config = {
 		.naming = MERGE_PREFIX, .generation = generation, .tasks = true};
@@ -57,6 +57,7 @@ int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
 	servers[1].facts.capabilities = 
 		SPAN_LIT("{\"tools\":{},\"tasks\":{\"list\":{}},\"extensions\":{"
 			 "\"io.modelcontextprotocol/tasks\":{}}}");
+	servers[1].facts.alike = alike;
 	servers[1].lists[CATALOGUE_TOOL] =
 		SPAN_LIT("[{\"name\":\"echo\",\"inputSchema\":{\"type\":\"object\"}}]");
 	config.views = views->views;
@@ -67,4 +68,16 @@ int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
 	result->fd = -1;
 	merge_result_free(result);
 	return fd;
+}
+
+int scene_catalogue(uint64_t generation, const char *more_tools, bool starting)
+{
+	return make(generation, more_tools, starting, SPAN_NONE);
+}
+
+int scene_catalogue_alike(uint64_t generation, uint64_t client)
+{
+	const struct catalogue_alike alike = {client, 1u << CATALOGUE_TOOL};
+
+	return make(generation, "", false, span_of((const char *)&alike, sizeof(alike)));
 }
