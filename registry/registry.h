@@ -18,7 +18,7 @@
 #define PUBLISH_MS 100u
 #define PUBLISH_SHARE 10u
 /* A server that has not come up by then is not waited for. */
-#define LATE_MS 3000u
+#define LATE_MS 10000u
 
 /* Owned bytes with a zero behind them; p is NULL until known. */
 struct text {

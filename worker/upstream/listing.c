@@ -2,14 +2,16 @@
 #include "bounds.h"
 #include "call.h"
 #include "client.h"
+#include "clock.h"
 #include "hash.h"
 #include "log.h"
 
 #include <stdlib.h>
 #include <utlist.h>
 
-/* Changes that come in a row are read once. */
-#define SETTLE_MS 100
+/* Changes that come in a row are read once; while they do not end, less and less often. */
+#define SETTLE_MS 100u
+#define SETTLE_MAX_MS 5000u
 
 static const struct {
 	enum mcp_method method;
@@ -25,6 +27,8 @@ static const struct {
 struct listing {
 	struct instance *instance;
 	struct event *timer;
+	uint32_t settle_ms;  /* from a change until it is read */
+	uint64_t changed_ms; /* when a change was read last */
 	bool wanted[CATALOGUE_KIND_MAX];
 	bool announced[CATALOGUE_KIND_MAX]; /* the server has said that it changed */
 	bool reading;
@@ -66,6 +70,7 @@ struct listing *listing_new(struct instance *instance)
 	if (!listing)
 		return NULL;
 	listing->instance = instance;
+	listing->settle_ms = SETTLE_MS / 2;
 	buf_init(&listing->items, LIMIT_LIST + 2);
 	listing->timer = evtimer_new(upstream_base(instance->up), on_timer, listing);
 	listing->deadline = evtimer_new(upstream_base(instance->up), on_deadline, listing);
@@ -328,12 +333,31 @@ void listing_begin(struct listing *listing)
 		read_next(listing);
 }
 
+/* One that comes soon after the last was read doubles the pause. */
+static uint32_t settle_ms(struct listing *listing)
+{
+	uint64_t now_ms = clock_ms();
+
+	if (now_ms > listing->changed_ms + 2u * SETTLE_MAX_MS)
+		listing->settle_ms = SETTLE_MS;
+	else if (listing->settle_ms < SETTLE_MAX_MS)
+		listing->settle_ms *= 2;
+	listing->changed_ms = now_ms + listing->settle_ms;
+	return listing->settle_ms;
+}
+
 void listing_changed(struct listing *listing, enum mcp_method method)
 {
-	const struct timeval tv = {.tv_usec = SETTLE_MS * 1000};
+	struct timeval tv;
+	uint32_t ms;
 
 	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
 		if (lists[kind].changed == method)
 			listing->wanted[kind] = listing->announced[kind] = true;
+	/* what is due anyway comes no later for it */
+	if (evtimer_pending(listing->timer, NULL))
+		return;
+	ms = settle_ms(listing);
+	tv = (struct timeval){ms / 1000, ms % 1000 * 1000};
 	event_add(listing->timer, &tv);
 }
