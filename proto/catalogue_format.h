@@ -15,7 +15,7 @@
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "catalogue records are little-endian");
 
 #define CATALOGUE_MAGIC 0x31746163656c7467ull /* "gtlecat1" */
-#define CATALOGUE_VERSION 2u
+#define CATALOGUE_VERSION 3u
 
 /* Bytes of the text part; len 0 is nothing, wherever it points. Offsets count from the header. */
 struct text_ref {
