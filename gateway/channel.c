@@ -45,14 +45,16 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 		channel_closed(channel);
 		return;
 	}
-	if (channel->state == CHANNEL_NEW && channel->begin_ms <= now)
+	if (channel->state == CHANNEL_NEW && channel->begin_ms <= now) {
 		channel_end(channel, CHANNEL_MISUSED,
 			"no session was begun within http.idle_timeout");
+		return;
+	}
 	if (channel->events_due_ms && channel->events_due_ms <= now) {
 		channel->events_due_ms = 0;
 		channel_listen(channel);
 	}
-	if (channel->tick_ms <= now) {
+	if (channel->tick_ms <= now && channel->state < CHANNEL_ENDING) {
 		channel->tick_ms = now + pause;
 		channel->ops->tick(channel, now - channel->wrote_ms >= pause);
 	}
