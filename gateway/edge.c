@@ -81,6 +81,12 @@ void edge_refuse_body(struct door *door, struct http_conn *conn, const struct ht
 		NULL, executed);
 }
 
+void edge_give_up(struct door *door, struct http_conn *conn, const struct http1_head *head,
+	const struct err *err)
+{
+	refuse(door, conn, head, err, SPAN_NONE, NULL, JSONRPC_EXECUTED_UNKNOWN);
+}
+
 void edge_accept(struct door *door, struct http_conn *conn, struct span origin)
 {
 	struct answer_headers headers = {.n = 0};

@@ -24,6 +24,9 @@ void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_h
  */
 void edge_refuse_body(struct door *door, struct http_conn *conn, const struct http_request *request,
 	const struct err *err, enum jsonrpc_executed executed);
+/* The same for what may still be answered elsewhere: the error answers no request. */
+void edge_give_up(struct door *door, struct http_conn *conn, const struct http1_head *head,
+	const struct err *err);
 
 /* 202: the message that was posted is on its way. origin: of the page that sent it, or empty. */
 void edge_accept(struct door *door, struct http_conn *conn, struct span origin);

@@ -69,6 +69,17 @@ static void refuse(struct posting *posting, const struct err *err, bool maybe)
 		maybe ? JSONRPC_EXECUTED_UNKNOWN : JSONRPC_EXECUTED_NO);
 }
 
+/* It has left, and the stream may still answer it. */
+static void give_up(struct posting *posting, const struct err *err)
+{
+	struct http_conn *conn = posting->conn;
+	struct door *door = posting->door;
+	const struct http_request request = posting->request;
+
+	posting_free(posting);
+	edge_give_up(door, conn, request.head, err);
+}
+
 /* The stream went with its gateway. */
 static void gone(struct posting *posting)
 {
@@ -87,7 +98,10 @@ static void on_late(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	err_set(&err, ERR_TIMEOUT, "the gateway that has this event stream does not answer");
-	refuse(posting, &err, posting->stream != 0);
+	if (posting->stream == 0)
+		refuse(posting, &err, false);
+	else
+		give_up(posting, &err);
 }
 
 static void on_conn_closed(struct conn_user *user)
@@ -99,30 +113,39 @@ static const struct conn_ops conn_ops = {.closed = on_conn_closed};
 
 /* --- sending -------------------------------------------------------------------------------- */
 
-static void send_posting(struct posting *posting)
+/* False: the link is full; the message waits where it lies, in its connection. */
+static bool send_posting(struct posting *posting)
 {
 	struct link *link = posting->neighbour->link;
 	const struct msg_channel_post fields = {
 		.key = posting->key, .principal = SPAN_LIT(PRINCIPAL)};
 	uint32_t stream = link_stream(link);
 	struct err err = {0};
-	int r = link_send(
-		link, MSG_CHANNEL_POST, stream, &fields, posting->request.body, NULL);
+	int r = link_send(link, MSG_CHANNEL_POST, stream, &fields, posting->request.body, NULL);
 
-	if (r == 0)
+	if (r == 0) {
 		posting->stream = stream;
-	else if (r == -ERR_CLOSED)
+	} else if (r == -ERR_CLOSED) {
 		gone(posting);
-	else if (r == -ERR_TOO_LARGE)
-		refuse(posting, (err_set(&err, ERR_TOO_LARGE, "the message is too long"), &err),
-			false);
-	else
-		refuse(posting,
-			(err_set(&err, ERR_BUSY,
-				 "the gateway that has this event stream does not keep up: try "
-				 "again"),
-				&err),
-			false);
+	} else if (r != -ERR_AGAIN) {
+		err_set(&err, (enum err_code) - r,
+			r == -ERR_TOO_LARGE ? "the message is too long"
+					    : "the message cannot be handed on: try again");
+		refuse(posting, &err, false);
+	}
+	return r != -ERR_AGAIN;
+}
+
+/* In the order in which they came, as far as the link takes them. */
+static void send_postings(struct neighbour *neighbour)
+{
+	struct posting *posting, *next;
+
+	DL_FOREACH_SAFE(neighbour->postings, posting, next)
+	{
+		if (posting->stream == 0 && (!neighbour->link || !send_posting(posting)))
+			return;
+	}
 }
 
 static void on_opened(struct process *process, struct link *link, const struct err *err, void *arg)
@@ -134,15 +157,15 @@ static void on_opened(struct process *process, struct link *link, const struct e
 	(void)process;
 	neighbour->opening = false;
 	neighbour->link = link;
-	if (link)
+	if (link) {
 		link_set_user(link, neighbour);
-	else
-		err_set(&busy, ERR_BUSY, "%s: try again", err_text(err));
+		send_postings(neighbour);
+		return;
+	}
+	err_set(&busy, ERR_BUSY, "%s: try again", err_text(err));
 	DL_FOREACH_SAFE(neighbour->postings, posting, next)
 	{
-		if (link)
-			send_posting(posting);
-		else if (err->code == -ERR_NOT_FOUND)
+		if (err->code == -ERR_NOT_FOUND)
 			gone(posting);
 		else
 			refuse(posting, &busy, false);
@@ -232,7 +255,7 @@ void neighbour_post(struct door *door, struct http_conn *conn, const struct http
 	posting->origin = facts->origin;
 	posting->key = key;
 	if (neighbour->link) {
-		send_posting(posting);
+		send_postings(neighbour);
 	} else if (open_link(neighbour) < 0) {
 		err_set(&err, ERR_BUSY, "no link to another gateway can be had: try again");
 		refuse(posting, &err, false);
@@ -265,15 +288,15 @@ static void on_taken(struct link *link, const struct message *msg, void *arg)
 	if (!neighbour)
 		return;
 	DL_SEARCH_SCALAR(neighbour->postings, posting, stream, msg->stream);
-	if (!posting)
-		return;
-	if (taken->code == 0) {
+	if (posting && taken->code == 0) {
 		accept_it(posting);
-		return;
+	} else if (posting) {
+		err_set(&err, taken->code < ERR_MAX ? (enum err_code)taken->code : ERR_INTERNAL,
+			"%.*s", SPAN_ARG(taken->detail));
+		refuse(posting, &err, false);
 	}
-	err_set(&err, taken->code < ERR_MAX ? (enum err_code)taken->code : ERR_INTERNAL, "%.*s",
-		SPAN_ARG(taken->detail));
-	refuse(posting, &err, false);
+	/* what it had taken of the link is free */
+	send_postings(neighbour);
 }
 
 static void on_closed(struct link *link, int code, const char *why, void *arg)

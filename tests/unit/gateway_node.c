@@ -303,12 +303,14 @@ static void on_post(struct link *link, const struct message *msg, void *arg)
 	const struct msg_channel_post *fields = msg->fields;
 	struct node *node = arg;
 
-	(void)link;
 	node->posted.stream = msg->stream;
 	COPY(node->posted.key, fields->key);
 	COPY(node->posted.principal, fields->principal);
 	COPY(node->posted.body, msg->payload);
 	node->n_posted++;
+	if (node->takes_all)
+		link_post(link, MSG_CHANNEL_TAKEN, msg->stream,
+			&(struct msg_channel_taken){.code = 0});
 }
 
 static void on_taken(struct link *link, const struct message *msg, void *arg)

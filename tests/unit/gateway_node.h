@@ -76,6 +76,7 @@ struct node {
 	unsigned neighbour_code; /* the root denies links to it with this */
 	struct posted posted;
 	unsigned n_posted;
+	bool takes_all; /* what is posted is taken at once */
 	unsigned taken_code; /* what was said of a message that it handed over */
 	bool taken;
 	/* the admin process */

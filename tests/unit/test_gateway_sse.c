@@ -590,6 +590,52 @@ START_TEST(test_elsewhere_gone)
 }
 END_TEST
 
+/* It may still answer on the stream: what is said here answers no request. */
+START_TEST(test_elsewhere_late)
+{
+	start(TWO);
+	send_post(ELSEWHERE, JSON, CALL);
+	ck_assert_uint_eq(client_status(&poster), 504);
+	ck_assert_ptr_nonnull(strstr(client_text(&poster), "\"executed\":\"unknown\""));
+	ck_assert_ptr_null(strstr(client_text(&poster), "\"id\":7"));
+	node_taken(&node, 0);
+	node_run(&node, 30);
+	send_post(ELSEWHERE, JSON, CALL);
+	node.takes_all = true;
+	ck_assert_uint_eq(client_status(&poster), 202);
+	finish();
+}
+END_TEST
+
+/* More than a link holds at a time: the others wait for their turn. */
+START_TEST(test_elsewhere_long)
+{
+	enum { CLIENTS = 6, SIZE = 3u << 20 };
+	struct client clients[CLIENTS];
+	char *body = malloc(SIZE + 1), head[200];
+
+	start(TWO);
+	node.takes_all = true;
+	memset(body, ' ', SIZE);
+	memcpy(body, CALL, sizeof(CALL) - 1);
+	body[SIZE] = '\0';
+	snprintf(head, sizeof(head),
+		"POST " ELSEWHERE " HTTP/1.1\r\n" HOST JSON "Content-Length: %u\r\n\r\n", SIZE);
+	for (int i = 0; i < CLIENTS; i++) {
+		client_open(&clients[i], &node);
+		client_say(&clients[i], head);
+		client_say(&clients[i], body);
+	}
+	for (int i = 0; i < CLIENTS; i++) {
+		ck_assert_msg(client_status(&clients[i]) == 202, "%s", client_text(&clients[i]));
+		client_close(&clients[i]);
+	}
+	ck_assert_uint_eq(node.n_posted, CLIENTS);
+	free(body);
+	finish();
+}
+END_TEST
+
 START_TEST(test_from_elsewhere)
 {
 	const char *key = NULL;
@@ -640,6 +686,8 @@ static Suite *suite(void)
 	tcase_add_test(tcase, test_metrics);
 	tcase_add_loop_test(tcase, test_elsewhere, 0, sizeof(elsewhere) / sizeof(*elsewhere));
 	tcase_add_test(tcase, test_elsewhere_gone);
+	tcase_add_test(tcase, test_elsewhere_late);
+	tcase_add_test(tcase, test_elsewhere_long);
 	tcase_add_test(tcase, test_from_elsewhere);
 	suite_add_tcase(suite, tcase);
 	return suite;
