@@ -12,8 +12,8 @@
 /* Does this result of the server name a task to a client that knows it by a handle? */
 bool handle_is_in(const struct call *call, struct span result);
 /*
- * Append an object of the server (a result, params of a notification) with a handle of this client
- * in place of its taskId. -ERR_PROTOCOL: it has none, or one that is too long; or the buffer's error.
+ * Append a result of the server with a handle of this client in place of its taskId.
+ * -ERR_PROTOCOL: it has none, or one that is too long; or the buffer's error.
  */
 int handle_give(const struct client *client, struct span object, struct buf *out, struct err *err);
 /*
