@@ -77,6 +77,17 @@ static void assert_works(void)
 	assert_contains(call->payload, "\"well\"");
 }
 
+/* A call that meets a server while it ends has no result; one that comes later meets the next. */
+static void assert_works_again(void)
+{
+	for (int i = 0; call_safely("{\"name\":\"echo\",\"arguments\":{\"text\":\"\"}}")->kind != 0;
+		i++) {
+		ck_assert_int_lt(i, 10);
+		world_pass(&world, 100);
+	}
+	assert_works();
+}
+
 /* --- messages -------------------------------------------------------------------------------- */
 
 START_TEST(test_byte_exact)
@@ -286,7 +297,7 @@ START_TEST(test_server_closes)
 		world_until(&world, peer_has_ended(&peer, i + 1));
 		world_pass(&world, 20);
 		if (i < 3) /* the third end within a minute: the pause is longer than a call waits */
-			assert_works();
+			assert_works_again();
 	}
 	end();
 }
