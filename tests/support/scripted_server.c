@@ -40,6 +40,7 @@ static struct {
 	int refuse;
 	unsigned extra_tools;
 	char initialize[8192];
+	char task[64];      /* the id of its task; "": t1.x */
 	struct buf told;    /* what it was told, a JSON array's elements */
 	char asked_for[64]; /* id of the call that waits for the client's answer */
 	struct {
@@ -311,8 +312,16 @@ static void do_rounds(const struct work *work)
 
 static void do_task(const struct work *work)
 {
-	answer(work->id,
-		SPAN_LIT("{\"resultType\":\"task\",\"taskId\":\"t\\u0031.x\"," TASK_STATE "}"));
+	struct buf line;
+
+	if (work->text.len > 0)
+		snprintf(server.task, sizeof(server.task), "%.*s", SPAN_ARG(work->text));
+	buf_init(&line, 65536);
+	buf_printf(&line,
+		"{\"resultType\":\"task\",\"taskId\":\"%s\"," TASK_STATE ",\"pid\":%d}",
+		work->text.len > 0 ? server.task : "t\\u0031.x", (int)getpid());
+	answer(work->id, buf_span(&line));
+	buf_free(&line);
 }
 
 static void get_task(const struct jsonrpc *msg)
@@ -321,14 +330,14 @@ static void get_task(const struct jsonrpc *msg)
 	struct buf line;
 
 	buf_init(&line, 65536);
-	if (!json_equal_string(id, SPAN_LIT("t1.x"))) {
+	if (!json_equal_string(id, span_str(server.task[0] ? server.task : "t1.x"))) {
 		jsonrpc_write_error(
 			&line, msg->id, -32602, SPAN_LIT("Task not found"), SPAN_NONE);
 		say(&line);
 		return;
 	}
-	buf_printf(&line, "{\"resultType\":\"complete\",\"taskId\":%.*s," TASK_STATE ",\"with\":",
-		SPAN_ARG(id));
+	buf_printf(&line, "{\"resultType\":\"complete\",\"taskId\":%.*s," TASK_STATE ",\"pid\":%d,\"with\":",
+		SPAN_ARG(id), (int)getpid());
 	buf_append_span(&line, msg->params);
 	buf_append_char(&line, '}');
 	answer(msg->id, buf_span(&line));

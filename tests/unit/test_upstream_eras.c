@@ -276,6 +276,37 @@ START_TEST(test_task)
 }
 END_TEST
 
+static int pid_in(const struct world_call *call)
+{
+	const char *at = strstr(call->payload, "\"pid\":");
+
+	ck_assert_msg(at, "%s", call->payload);
+	return atoi(at + strlen("\"pid\":"));
+}
+
+/* While the era is not known, clients of other abilities have other processes. What is asked of a
+ * task goes to the one that has it. */
+START_TEST(test_task_where_it_is)
+{
+	struct world_session *session;
+	struct world_call *plain, *able, *call;
+	char handle[256];
+
+	world_start(&world, SESSION, SCRIPTED " --modern");
+	session = world_attach_modern(&world, "w1", "p");
+	plain = world_call(session, "tools/call", "{\"name\":\"task\"," TASKS_META "}", 0, false);
+	able = world_call(session, "tools/call",
+		"{\"name\":\"task\",\"arguments\":{\"text\":\"other\"}," META("{\"elicitation\":{\"form\":{}},\"extensions\":{"
+			"\"io.modelcontextprotocol/tasks\":{}}}") "}", 0, false);
+	world_until(&world, plain->done && able->done);
+	read_handle(able, handle);
+	call = about_task(session, "tasks/get", handle);
+	ck_assert_int_ne(pid_in(plain), pid_in(able));
+	ck_assert_int_eq(pid_in(call), pid_in(able));
+	world_end(&world);
+}
+END_TEST
+
 /* A wish for a task (2025-11-25) means nothing in the other era. */
 START_TEST(test_no_wish_for_a_task)
 {
@@ -546,6 +577,7 @@ static Suite *suite(void)
 	tcase_add_test(t, test_session_listens);
 	tcase_add_test(t, test_modern_to_modern);
 	tcase_add_test(t, test_task);
+	tcase_add_test(t, test_task_where_it_is);
 	tcase_add_test(t, test_no_wish_for_a_task);
 	tcase_add_test(t, test_task_keeps_process);
 	tcase_add_test(t, test_parked);

@@ -9,6 +9,7 @@
 #include "points.h"
 #include "pool.h"
 #include "round.h"
+#include "task_handle.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -136,6 +137,21 @@ static void note_task(struct instance *instance, struct span result)
 		instance->tasks_until_ms = until;
 }
 
+/* Another process of the server need not know it: the oldest are forgotten first. */
+static void note_holder(struct instance *instance, struct span result)
+{
+	char room[TASK_ID_MAX];
+	struct span id;
+
+	if (json_string_copy(json_object_get(result, SPAN_LIT("taskId")), room, sizeof(room), &id) <
+		0)
+		return;
+	if (HASH_COUNT(instance->tasks) >= TASKS_KNOWN_MAX)
+		mark_remove(&instance->tasks, span_of(instance->tasks->hh.key,
+						      instance->tasks->hh.keylen));
+	mark_put(&instance->tasks, id, TASKS_KNOWN_MAX);
+}
+
 /* What a success changes in what we know of the client. */
 static void note_success(const struct call *call, struct span result)
 {
@@ -149,6 +165,8 @@ static void note_success(const struct call *call, struct span result)
 		mark_remove(&client->subscriptions, span_str(call->subject));
 	if (call->task || call->method == MCP_TASKS_GET || handle_is_in(call, result))
 		note_task(call->instance, result);
+	if (handle_is_in(call, result))
+		note_holder(call->instance, result);
 	if (!call->task)
 		return;
 	buf_init(&id, 4096);

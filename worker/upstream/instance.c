@@ -152,6 +152,7 @@ static void drop_transport(struct instance *instance)
 	if (instance->transport)
 		instance->up->ops->close(instance->transport);
 	instance->transport = NULL;
+	marks_free(&instance->tasks);
 	listen_reset(instance);
 	if (instance->listing)
 		listing_reset(instance->listing);

@@ -23,6 +23,9 @@ enum instance_state {
 	INSTANCE_PAUSED, /* failed; starts again when the timer says so */
 };
 
+/* Tasks whose process is remembered. */
+#define TASKS_KNOWN_MAX 1024u
+
 struct instance {
 	struct instance *prev, *next;
 	struct upstream *up;
@@ -56,6 +59,7 @@ struct instance {
 	uint64_t ready_ms;        /* since when */
 	uint64_t used_ms;         /* last time */
 	uint64_t tasks_until_ms;  /* a task may be running until then */
+	struct mark *tasks;       /* by the server's ids: given out since it was opened */
 	uint64_t start_ms;        /* not opened again before */
 	enum mcp_log_level level; /* as the server was told */
 	struct listing *listing;  /* NULL unless this is the catalogue's */

@@ -2,6 +2,7 @@
 #include "clock.h"
 #include "listen.h"
 #include "log.h"
+#include "task_handle.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,6 +165,33 @@ static struct instance *find_subscriber(const struct client *client)
 	return NULL;
 }
 
+/* Whose process has given out the task: another one need not know it. */
+static struct instance *find_holder(const struct client *client, struct span params)
+{
+	char room[TASK_ID_MAX];
+	struct instance *each;
+	struct span id;
+
+	if (json_string_copy(json_object_get(params, SPAN_LIT("taskId")), room, sizeof(room), &id) <
+		0)
+		return NULL;
+	DL_FOREACH(client->up->instances, each)
+	{
+		if (each->pool && pool_serves(each->pool, client) && mark_has(each->tasks, id))
+			return each;
+	}
+	return NULL;
+}
+
+static struct instance *find_holder_or_subscriber(
+	const struct client *client, enum mcp_method method, struct span params)
+{
+	if (is_subscription(method))
+		return find_subscriber(client);
+	return mcp_method_info(method)->route == MCP_ROUTE_TASK ? find_holder(client, params)
+								: NULL;
+}
+
 /* Can it take one call more, whatever is under way in it? */
 static bool has_room(const struct instance *instance, enum mcp_method method)
 {
@@ -192,13 +220,13 @@ static int pick(struct pool *pool, enum mcp_method method, struct instance **ret
 int pool_pick(struct client *client, enum mcp_method method, struct span params,
 	struct instance **ret, struct err *err)
 {
-	struct instance *subscriber = is_subscription(method) ? find_subscriber(client) : NULL;
+	struct instance *its = find_holder_or_subscriber(client, method, params);
 	struct pool *pool;
 	int r;
 
-	if (subscriber) {
-		*ret = subscriber;
-		return instance_want(subscriber, err);
+	if (its) {
+		*ret = its;
+		return instance_want(its, err);
 	}
 	pool = pool_of(client->up, span_str(client->principal),
 		abilities_that_count(client->up, params));
