@@ -234,7 +234,6 @@ static void end_session(struct channel *channel)
 void channel_closed(struct channel *channel)
 {
 	struct exchange *exchange, *next;
-
 	const struct route *route = channel->opening ? channel->opening->route : NULL;
 
 	/* a session that is being opened is known to its route already */

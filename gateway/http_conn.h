@@ -81,7 +81,6 @@ size_t http_conn_unsent(const struct http_conn *conn);
 /* The request's head and body are no longer needed (before a long stream): frees them. */
 void http_conn_release_request(struct http_conn *conn);
 
-
 /*
  * Leave HTTP, instead of an answer (WebSocket): 101 with these headers, which name the protocol in
  * Upgrade; Connection is added. From here on the connection carries bytes: what comes goes to
@@ -109,6 +108,5 @@ void *http_conn_data(const struct http_conn *conn);
  */
 const struct net_address *http_conn_peer(const struct http_conn *conn);
 const char *http_conn_remote(const struct http_conn *conn);
-
 
 #endif

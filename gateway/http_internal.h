@@ -204,9 +204,6 @@ void http_socket_hold(struct http_socket *sock);
 void http_socket_release(struct http_socket *sock);
 
 /* http_response.c */
-/* Bytes accepted and not yet taken by the socket. */
-size_t http_socket_unsent(const struct http_socket *sock);
-
 /* The protocol's rules for an answer's headers, whatever the version (http_conn.h). */
 bool http_header_is_ours(struct span name);
 /* Statuses whose answers end with their headers, RFC 9110 §6.4.1. */
@@ -241,6 +238,8 @@ bool http_preamble_take(struct http_socket *sock);
 int http_out_put(struct http_socket *sock, const struct span *parts, int nparts);
 /* Send what the socket takes; sets broken when the peer is gone. */
 void http_out_flush(struct http_socket *sock);
+/* Bytes accepted and not yet taken by the socket. */
+size_t http_socket_unsent(const struct http_socket *sock);
 
 /* http_error.c: the body of an error answer. */
 int http_error_body(struct buf *out, int code, const char *detail);
