@@ -3,6 +3,7 @@ import http.client
 import json
 import threading
 import time
+import uuid
 
 ACCEPT = {'POST': 'application/json, text/event-stream', 'GET': 'text/event-stream', 'DELETE': 'application/json'}
 INITIALIZED = {'jsonrpc': '2.0', 'method': 'notifications/initialized'}
@@ -94,13 +95,13 @@ class Stream:
 
 
 class Session:
-    """A session of the legacy era."""
+    """A session of the legacy era, of a kind of client not seen before: its lists are asked for anew."""
 
     def __init__(self, port, capabilities=None, version='2025-11-25', stale=None):
         self.port, self.version, self.id, self.streams, self.n = port, version, stale, [], 0
         first = self.send({'jsonrpc': '2.0', 'id': 0, 'method': 'initialize', 'params': {
             'protocolVersion': version, 'capabilities': capabilities or {},
-            'clientInfo': {'name': 'points', 'version': '1'}}}).done()
+            'clientInfo': {'name': 'points', 'version': uuid.uuid4().hex}}}).done()
         expect(first.status == 200, f'initialize: HTTP {first.status} {first.events}')
         self.id = first.headers['mcp-session-id']
         self.send(INITIALIZED).done()

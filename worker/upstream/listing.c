@@ -333,12 +333,12 @@ void listing_begin(struct listing *listing)
 		read_next(listing);
 }
 
-/* One that comes soon after the last was read doubles the pause. */
+/* One that comes within a pause after the last was read doubles the pause. */
 static uint32_t settle_ms(struct listing *listing)
 {
 	uint64_t now_ms = clock_ms();
 
-	if (now_ms > listing->changed_ms + 2u * SETTLE_MAX_MS)
+	if (now_ms > listing->changed_ms + listing->settle_ms)
 		listing->settle_ms = SETTLE_MS;
 	else if (listing->settle_ms < SETTLE_MAX_MS)
 		listing->settle_ms *= 2;
