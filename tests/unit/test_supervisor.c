@@ -571,7 +571,8 @@ START_TEST(who_hangs_is_ended)
 	unsigned long began;
 
 	start(SERVERS);
-	node_one(&node, "upstream");
+	/* one that is still starting is none that hangs */
+	ck_assert(node_await_log(&node, "process.ready", "\"supervisor\":\"one\"", 1, 10000));
 	worker = (struct pids){.pid = {node_one(&node, "worker")}, .n = 1};
 	for (int i = 0; i < 6; i++) {
 		before[i] = (struct pids){.pid = {node_one(&node, hung[i])}, .n = 1};

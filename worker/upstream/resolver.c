@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <netdb.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,12 +100,23 @@ struct resolver *resolver_new(struct event_base *base)
 	return resolver;
 }
 
+/* What was found after the last turn of the loop. */
+static void drop_results(struct resolver *resolver)
+{
+	struct pollfd ready = {.fd = resolver->read_fd, .events = POLLIN};
+	struct job *job;
+
+	while (poll(&ready, 1, 0) == 1 && read(resolver->read_fd, &job, sizeof(job)) == sizeof(job))
+		free(job);
+}
+
 void resolver_free(struct resolver *resolver)
 {
 	if (!resolver)
 		return;
 	if (resolver->event)
 		event_free(resolver->event);
+	drop_results(resolver);
 	close(resolver->read_fd);
 	close(resolver->write_fd);
 	free(resolver);
