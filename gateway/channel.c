@@ -65,11 +65,15 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 /* --- life ----------------------------------------------------------------------------------- */
 
 int channel_init(struct channel *channel, const struct door *door, struct http_conn *conn,
-	const struct channel_ops *ops, const struct conn_ops *user_ops)
+	const struct http1_head *head, const struct facts *facts, const struct channel_ops *ops,
+	const struct conn_ops *user_ops)
 {
 	struct gateway *gateway = door->gateway;
 	struct http_limits limits = edge_limits(gateway->config, door->index);
 
+	channel->view = view_get(gateway, facts->view);
+	if (!channel->view)
+		return -ERR_NO_MEMORY;
 	channel->timer = evtimer_new(process_base(gateway->process), on_timer, channel);
 	if (!channel->timer)
 		return -ERR_NO_MEMORY;
@@ -78,11 +82,11 @@ int channel_init(struct channel *channel, const struct door *door, struct http_c
 	channel->conn = conn;
 	channel->ops = ops;
 	channel->message_max = limits.body;
-	channel->view = &gateway->all;
 	channel->wrote_ms = clock_ms();
-	channel->begin_ms = channel->wrote_ms + limits.idle_ms;
+	channel->begin_pause = limits.idle_ms;
+	channel->begin_ms = channel->wrote_ms + channel->begin_pause;
 	channel->tick_ms = channel->wrote_ms + (uint64_t)gateway->config->sse_keepalive;
-	snprintf(channel->remote, sizeof(channel->remote), "%s", http_conn_remote(conn));
+	access_log_remote(gateway, conn, head, channel->remote);
 	http_conn_set_data(conn, channel);
 	DL_APPEND(gateway->channels, channel);
 	set_timer(channel);
@@ -183,8 +187,10 @@ void channel_forget(struct channel *channel, struct exchange *exchange)
 	channel_body_gone(channel, exchange);
 	if (exchange == channel->opening) {
 		channel->opening = NULL;
-		if (channel->state == CHANNEL_OPENING)
+		if (channel->state == CHANNEL_OPENING) {
 			channel->state = CHANNEL_NEW;
+			channel->begin_ms = clock_ms() + channel->begin_pause;
+		}
 	}
 	if (exchange == channel->events) {
 		channel->events = NULL;

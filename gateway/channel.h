@@ -73,13 +73,14 @@ struct channel {
 	const struct channel_ops *ops;
 	struct http_conn *conn; /* NULL once it is closed */
 	enum channel_state state;
-	struct view *view; /* of all, until the transport says which */
+	struct view *view;
 	char session[LIMIT_SESSION_ID + 1];
 	size_t session_len;
 	char remote[NET_TEXT_MAX];
 	struct exchange *exchanges;
 	unsigned n_exchanges;
-	uint64_t begin_ms;        /* NEW: until then it has to begin a session */
+	unsigned begin_pause;     /* ms in which a session has to be begun */
+	uint64_t begin_ms;        /* NEW: until then */
 	size_t message_max;       /* bytes of one message of the client */
 	size_t body_bytes;        /* of those under way */
 	size_t half_bytes;        /* of events that are not whole yet */
@@ -93,10 +94,11 @@ struct channel {
 	uint64_t wrote_ms; /* the last message was sent */
 };
 
-/* A channel of a client that came by this door. ops, user_ops and conn are borrowed; conn becomes
- * the channel's. 0 or -ERR_NO_MEMORY. */
+/* A channel of a client that came by this door with this request. ops, user_ops and conn are
+ * borrowed; conn becomes the channel's. 0 or -ERR_NO_MEMORY. */
 int channel_init(struct channel *channel, const struct door *door, struct http_conn *conn,
-	const struct channel_ops *ops, const struct conn_ops *user_ops);
+	const struct http1_head *head, const struct facts *facts, const struct channel_ops *ops,
+	const struct conn_ops *user_ops);
 /* Part of a transport's free. */
 void channel_fini(struct channel *channel);
 

@@ -149,7 +149,6 @@ void facts_read(const struct http1_head *head, struct facts *ret)
 	bool seen = false;
 
 	*ret = (struct facts){0};
-	is_mcp_path(head->path, &ret->view);
 	for (unsigned i = 0; i < head->nheaders; i++) {
 		const struct http1_header *header = &head->headers[i];
 

@@ -2,7 +2,6 @@
 #include "access_log.h"
 #include "json.h"
 #include "metrics.h"
-#include "rest.h"
 #include "route.h"
 
 #define REFUSAL_MAX (8u * 1024)
@@ -38,8 +37,11 @@ struct http_limits edge_limits(const struct config *config, uint32_t index)
 static void refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err, struct span id, const char *allow, enum jsonrpc_executed executed)
 {
-	bool is_rest = head && door->gateway->config->rest && rest_has(head->path);
+	struct span view;
+	const struct client_transport *transport =
+		head ? transport_find(door->gateway, head, &view) : NULL;
 	struct answer_headers headers = {.n = 0};
+	const char *type = "application/json";
 	char request_id[REQUEST_ID_MAX];
 	struct buf body;
 
@@ -47,12 +49,11 @@ static void refuse(struct door *door, struct http_conn *conn, const struct http1
 	metrics_refused(door->gateway->metrics, err->code);
 	access_log_refused(door->gateway, conn, head, request_id, err->code, err_text(err));
 	buf_init(&body, REFUSAL_MAX);
-	if (is_rest)
-		rest_write_problem(&body, err, span_str(request_id));
+	if (transport && transport->refusal)
+		type = transport->refusal(&body, err, span_str(request_id));
 	else
 		jsonrpc_write_err(&body, id, err, executed);
-	answer_headers_add(&headers, "Content-Type",
-		span_str(is_rest ? REST_PROBLEM_TYPE : "application/json"));
+	answer_headers_add(&headers, "Content-Type", span_str(type));
 	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	answer_headers_add(&headers, "Allow", span_str(allow));
 	answer_headers_retry(&headers, (unsigned)err_http_status(err->code));
@@ -72,13 +73,13 @@ void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_h
 }
 
 void edge_refuse_body(struct door *door, struct http_conn *conn, const struct http_request *request,
-	const struct err *err, enum jsonrpc_executed executed)
+	const struct err *err)
 {
 	struct jsonrpc msg;
 
 	jsonrpc_parse(request->body, &msg, NULL);
 	refuse(door, conn, request->head, err, jsonrpc_is_reply(&msg) ? SPAN_NONE : msg.id,
-		NULL, executed);
+		NULL, JSONRPC_EXECUTED_NO);
 }
 
 void edge_give_up(struct door *door, struct http_conn *conn, const struct http1_head *head,
@@ -151,16 +152,19 @@ static void on_request(struct http_conn *conn, const struct http_request *reques
 {
 	const struct http1_head *head = request->head;
 	struct door *door = arg;
-	const struct client_transport *transport = transport_find(door->gateway, head);
+	const struct client_transport *transport;
 	struct facts facts;
+	struct span view;
 	struct err err;
 
+	transport = transport_find(door->gateway, head, &view);
 	if (!transport) {
 		no_transport(door, conn, head);
 		return;
 	}
 	err.code = 0;
 	facts_read(head, &facts);
+	facts.view = view;
 	if (is_preflight(door, head, &facts))
 		answer_preflight(door, conn, transport, &facts);
 	else if (transport->check(door, head, &facts, &err) < 0)
@@ -175,14 +179,16 @@ static void on_head(struct http_conn *conn, const struct http1_head *head, void 
 	const struct client_transport *transport;
 	struct door *door = arg;
 	struct facts facts;
+	struct span view;
 	struct err err = {0};
 
 	if (head->framing == HTTP1_FRAMING_NONE ||
 		(head->framing == HTTP1_FRAMING_LENGTH && head->content_length <= SCREEN_MIN &&
 			!head->expect_continue))
 		return;
-	transport = transport_find(door->gateway, head);
+	transport = transport_find(door->gateway, head, &view);
 	facts_read(head, &facts);
+	facts.view = view;
 	if (!transport)
 		err_set(&err, ERR_NOT_FOUND,
 			"there is nothing here that takes a body: MCP is at " MCP_PATH);

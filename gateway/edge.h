@@ -18,12 +18,9 @@ struct http_limits edge_limits(const struct config *config, uint32_t index);
 void edge_refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err, struct span id, const char *allow);
 
-/*
- * The same for what was posted: with the id that the body has. executed: whether the message may
- * have reached its session all the same.
- */
+/* The same for what was posted: with the id that the body has. */
 void edge_refuse_body(struct door *door, struct http_conn *conn, const struct http_request *request,
-	const struct err *err, enum jsonrpc_executed executed);
+	const struct err *err);
 /* The same for what may still be answered elsewhere: the error answers no request. */
 void edge_give_up(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err);

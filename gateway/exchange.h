@@ -172,6 +172,13 @@ void exchange_take_trace(struct exchange *exchange, struct span traceparent);
 /* stream.c: answers of Streamable HTTP. */
 extern const struct answer_ops streamable_answers;
 extern const struct conn_ops streamable_conn;
+/*
+ * streamable.c: an exchange of its own for an HTTP request: connection, view, client, trace, bytes.
+ * NULL: memory is out, and the request is answered.
+ */
+struct exchange *streamable_exchange(struct door *door, struct http_conn *conn,
+	const struct http_request *request, const struct facts *facts,
+	const struct answer_ops *answers);
 
 /* Handlers of the links with session workers (closed: see route.c). */
 void exchange_on_head(struct link *link, const struct message *msg, void *arg);

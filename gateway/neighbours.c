@@ -58,26 +58,30 @@ static void accept_it(struct posting *posting)
 	edge_accept(door, conn, origin);
 }
 
-static void refuse(struct posting *posting, const struct err *err, bool maybe)
+/* Nobody else answers it. */
+static void refuse(struct posting *posting, const struct err *err)
 {
 	struct http_conn *conn = posting->conn;
 	struct door *door = posting->door;
 	const struct http_request request = posting->request;
 
 	posting_free(posting);
-	edge_refuse_body(door, conn, &request, err,
-		maybe ? JSONRPC_EXECUTED_UNKNOWN : JSONRPC_EXECUTED_NO);
+	edge_refuse_body(door, conn, &request, err);
 }
 
-/* It has left, and the stream may still answer it. */
+/* When it has left, the stream may still answer it. */
 static void give_up(struct posting *posting, const struct err *err)
 {
 	struct http_conn *conn = posting->conn;
 	struct door *door = posting->door;
-	const struct http_request request = posting->request;
+	const struct http1_head *head = posting->request.head;
 
+	if (posting->stream == 0) {
+		refuse(posting, err);
+		return;
+	}
 	posting_free(posting);
-	edge_give_up(door, conn, request.head, err);
+	edge_give_up(door, conn, head, err);
 }
 
 /* The stream went with its gateway. */
@@ -87,21 +91,17 @@ static void gone(struct posting *posting)
 
 	err_set(&err, ERR_SESSION_UNKNOWN,
 		"the event stream is gone with the gateway that had it: open another with GET");
-	refuse(posting, &err, posting->stream != 0);
+	give_up(posting, &err);
 }
 
 static void on_late(evutil_socket_t fd, short what, void *arg)
 {
-	struct posting *posting = arg;
 	struct err err = {0};
 
 	(void)fd;
 	(void)what;
 	err_set(&err, ERR_TIMEOUT, "the gateway that has this event stream does not answer");
-	if (posting->stream == 0)
-		refuse(posting, &err, false);
-	else
-		give_up(posting, &err);
+	give_up(arg, &err);
 }
 
 static void on_conn_closed(struct conn_user *user)
@@ -131,7 +131,7 @@ static bool send_posting(struct posting *posting)
 		err_set(&err, (enum err_code) - r,
 			r == -ERR_TOO_LARGE ? "the message is too long"
 					    : "the message cannot be handed on: try again");
-		refuse(posting, &err, false);
+		refuse(posting, &err);
 	}
 	return r != -ERR_AGAIN;
 }
@@ -168,7 +168,7 @@ static void on_opened(struct process *process, struct link *link, const struct e
 		if (err->code == -ERR_NOT_FOUND)
 			gone(posting);
 		else
-			refuse(posting, &busy, false);
+			refuse(posting, &busy);
 	}
 }
 
@@ -248,7 +248,7 @@ void neighbour_post(struct door *door, struct http_conn *conn, const struct http
 		err_set(&err, neighbour ? ERR_NO_MEMORY : ERR_SESSION_UNKNOWN,
 			neighbour ? "the gateway is out of memory"
 				  : "there is no such event stream: open one with GET");
-		edge_refuse_body(door, conn, request, &err, JSONRPC_EXECUTED_NO);
+		edge_refuse_body(door, conn, request, &err);
 		return;
 	}
 	posting->request = *request;
@@ -258,7 +258,7 @@ void neighbour_post(struct door *door, struct http_conn *conn, const struct http
 		send_postings(neighbour);
 	} else if (open_link(neighbour) < 0) {
 		err_set(&err, ERR_BUSY, "no link to another gateway can be had: try again");
-		refuse(posting, &err, false);
+		refuse(posting, &err);
 	}
 }
 
@@ -293,7 +293,7 @@ static void on_taken(struct link *link, const struct message *msg, void *arg)
 	} else if (posting) {
 		err_set(&err, taken->code < ERR_MAX ? (enum err_code)taken->code : ERR_INTERNAL,
 			"%.*s", SPAN_ARG(taken->detail));
-		refuse(posting, &err, false);
+		refuse(posting, &err);
 	}
 	/* what it had taken of the link is free */
 	send_postings(neighbour);

@@ -1,6 +1,5 @@
 /* Requests of the REST view: what they ask, as a message of 2026-07-28. */
 #include "rest.h"
-#include "access_log.h"
 #include "edge.h"
 #include "json.h"
 #include "json_write.h"
@@ -27,9 +26,15 @@ struct asking {
 
 /* --- what is checked from the head ---------------------------------------------------------- */
 
-static bool takes(const struct gateway *gateway, const struct http1_head *head)
+static bool takes(
+	const struct gateway *gateway, const struct http1_head *head, struct span *ret_view)
 {
-	return gateway->config->rest && rest_has(head->path);
+	struct rest_target target;
+
+	if (!gateway->config->rest || !rest_find(head->path, &target))
+		return false;
+	*ret_view = target.view;
+	return true;
 }
 
 static bool has_body(const struct http1_head *head)
@@ -48,15 +53,12 @@ static bool is_allowed(enum rest_kind kind, struct span method)
 static int check(const struct door *door, const struct http1_head *head,
 	const struct facts *facts, struct err *err)
 {
-	struct facts own = *facts;
 	struct rest_target target;
-	int r;
+	int r = admission_check(&door->admission, head->host, facts, err);
 
-	rest_find(head->path, &target);
-	own.view = target.view;
-	r = admission_check(&door->admission, head->host, &own, err);
 	if (r < 0)
 		return r;
+	rest_find(head->path, &target);
 	if (target.kind == REST_NOTHING)
 		return err_set(err, ERR_NOT_FOUND,
 			"there is nothing here: " REST_PATH "/openapi.json says what there is");
@@ -298,28 +300,16 @@ static void on_request(struct door *door, struct http_conn *conn,
 {
 	struct err err = {0};
 	struct asking asking = {.err = &err};
-	struct exchange *exchange = exchange_new(door->gateway, conn, &rest_answers);
+	struct exchange *exchange = streamable_exchange(door, conn, request, facts, &rest_answers);
 
-	rest_find(request->head->path, &asking.target);
-	if (exchange)
-		exchange->view = view_get(door->gateway, asking.target.view);
-	if (!exchange || !exchange->view) {
-		if (exchange)
-			exchange_free(exchange);
-		err_set(&err, ERR_NO_MEMORY, "the gateway is out of memory");
-		edge_refuse(door, conn, request->head, &err, SPAN_NONE, NULL);
+	if (!exchange)
 		return;
-	}
+	rest_find(request->head->path, &asking.target);
 	asking.exchange = exchange;
 	asking.method = exchange->method = method_of(asking.target.kind);
-	exchange->user.ops = &streamable_conn;
 	exchange->verb = EXCHANGE_POST;
 	exchange->era = MCP_MODERN;
 	exchange->facts.origin = facts->origin;
-	exchange->bytes_in = request->body.len;
-	exchange_take_trace(exchange, facts->traceparent);
-	if (door->gateway->trust.count)
-		access_log_remote(door->gateway, conn, request->head, exchange->remote);
 	buf_init(&asking.name, CATALOGUE_URI_MAX);
 	if (answer(&asking, request) < 0)
 		exchange_fail(exchange, &err, JSONRPC_EXECUTED_NO);
@@ -334,11 +324,18 @@ static const char *allow_at(struct span path)
 	return rest_allow(target.kind);
 }
 
+static const char *refusal(struct buf *out, const struct err *err, struct span request_id)
+{
+	rest_write_problem(out, err, request_id);
+	return REST_PROBLEM_TYPE;
+}
+
 const struct client_transport transport_rest = {
 	.name = "rest",
 	.takes = takes,
 	.check = check,
 	.allow = ALLOWED,
 	.allow_at = allow_at,
+	.refusal = refusal,
 	.request = on_request,
 };

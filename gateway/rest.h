@@ -36,10 +36,8 @@ struct rest_target {
 	struct span name; /* of the tool or prompt, percent-encoded */
 };
 
-/* Is the path below REST_PATH? */
-bool rest_has(struct span path);
-/* REST_NOTHING where nothing stands. */
-void rest_find(struct span path, struct rest_target *ret);
+/* False: the path is not below REST_PATH. There, REST_NOTHING where nothing stands. */
+bool rest_find(struct span path, struct rest_target *ret);
 /* The methods for Allow. */
 const char *rest_allow(enum rest_kind kind);
 /* Append the text that percent-encoding (RFC 3986 §2.1) stands for. -ERR_INVALID_ARGUMENT: a

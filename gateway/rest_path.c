@@ -30,11 +30,6 @@ static struct span behind(struct span text, size_t n)
 	return span_of(text.p + n, text.len - n);
 }
 
-bool rest_has(struct span path)
-{
-	return begins(path, SPAN_LIT(REST_PATH "/"));
-}
-
 /* Cuts /v1, or /v1/views/NAME, off the path. */
 static struct span take_root(struct span *path)
 {
@@ -60,19 +55,20 @@ static bool fits(struct span path, struct span row)
 	       !memchr(path.p + row.len, '/', path.len - row.len);
 }
 
-void rest_find(struct span path, struct rest_target *ret)
+bool rest_find(struct span path, struct rest_target *ret)
 {
 	*ret = (struct rest_target){.kind = REST_NOTHING};
-	if (!rest_has(path))
-		return;
+	if (!begins(path, SPAN_LIT(REST_PATH "/")))
+		return false;
 	ret->view = take_root(&path);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		if (!fits(path, rows[i].path))
 			continue;
 		ret->kind = rows[i].kind;
 		ret->name = behind(path, rows[i].path.len);
-		return;
+		break;
 	}
+	return true;
 }
 
 const char *rest_allow(enum rest_kind kind)

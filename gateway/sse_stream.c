@@ -1,5 +1,4 @@
 #include "sse_stream.h"
-#include "access_log.h"
 #include "channel.h"
 #include "edge.h"
 #include "metrics.h"
@@ -279,7 +278,8 @@ static int begin(struct sse_stream *stream, struct http_conn *conn, struct span 
 	return 0;
 }
 
-static struct sse_stream *stream_new(const struct door *door, struct http_conn *conn)
+static struct sse_stream *stream_new(const struct door *door, struct http_conn *conn,
+	const struct http1_head *head, const struct facts *facts)
 {
 	struct gateway *gateway = door->gateway;
 	struct sse_stream *stream = calloc(1, sizeof(*stream));
@@ -289,7 +289,8 @@ static struct sse_stream *stream_new(const struct door *door, struct http_conn *
 	buf_init(&stream->queue, QUEUE_MAX);
 	stream->principal = SPAN_LIT(PRINCIPAL);
 	if (make_secret(stream->secret) < 0 ||
-		channel_init(&stream->channel, door, conn, &channel_ops, &conn_ops) < 0) {
+		channel_init(&stream->channel, door, conn, head, facts, &channel_ops, &conn_ops) <
+			0) {
 		buf_free(&stream->queue);
 		free(stream);
 		return NULL;
@@ -302,18 +303,10 @@ static struct sse_stream *stream_new(const struct door *door, struct http_conn *
 static void open_stream(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct facts *facts)
 {
-	struct sse_stream *stream = stream_new(door, conn);
-	struct view *view;
-	struct span name;
+	struct sse_stream *stream = stream_new(door, conn, head, facts);
 	struct err err = {0};
 
-	is_path_at(span_str(door->gateway->config->sse_path.p), head->path, &name);
-	view = view_get(door->gateway, name);
-	if (stream && view)
-		stream->channel.view = view;
-	if (stream && door->gateway->trust.count)
-		access_log_remote(door->gateway, conn, head, stream->channel.remote);
-	if (stream && view && write_endpoint(stream, conn, head) == 0 &&
+	if (stream && write_endpoint(stream, conn, head) == 0 &&
 		begin(stream, conn, facts->origin) == 0)
 		return;
 	if (stream) {
@@ -353,7 +346,7 @@ static void post_here(struct door *door, struct http_conn *conn,
 		    door->gateway, key, SPAN_LIT(PRINCIPAL), request->body, &err) == 0)
 		edge_accept(door, conn, facts->origin);
 	else
-		edge_refuse_body(door, conn, request, &err, JSONRPC_EXECUTED_NO);
+		edge_refuse_body(door, conn, request, &err);
 }
 
 static void post(struct door *door, struct http_conn *conn, const struct http_request *request,
@@ -369,11 +362,10 @@ static void post(struct door *door, struct http_conn *conn, const struct http_re
 
 /* --- the transport -------------------------------------------------------------------------- */
 
-static bool takes(const struct gateway *gateway, const struct http1_head *head)
+static bool takes(
+	const struct gateway *gateway, const struct http1_head *head, struct span *ret_view)
 {
-	struct span view;
-
-	return is_path_at(span_str(gateway->config->sse_path.p), head->path, &view);
+	return is_path_at(span_str(gateway->config->sse_path.p), head->path, ret_view);
 }
 
 static int check_post(const struct http1_head *head, const struct facts *facts, struct err *err)
@@ -399,11 +391,8 @@ static int check_get(const struct door *door, const struct facts *facts, struct 
 static int check(const struct door *door, const struct http1_head *head,
 	const struct facts *facts, struct err *err)
 {
-	struct facts own = *facts;
-	int r;
+	int r = admission_check(&door->admission, head->host, facts, err);
 
-	is_path_at(span_str(door->gateway->config->sse_path.p), head->path, &own.view);
-	r = admission_check(&door->admission, head->host, &own, err);
 	if (r < 0)
 		return r;
 	if (span_is(head->method, "POST"))

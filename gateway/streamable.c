@@ -9,12 +9,11 @@
 
 #define ALLOWED "GET, POST, DELETE"
 
-static bool takes(const struct gateway *gateway, const struct http1_head *head)
+static bool takes(
+	const struct gateway *gateway, const struct http1_head *head, struct span *ret_view)
 {
-	struct span view;
-
 	(void)gateway;
-	return is_mcp_path(head->path, &view);
+	return is_mcp_path(head->path, ret_view);
 }
 
 static enum exchange_verb verb_of(struct span method)
@@ -94,31 +93,42 @@ static void go(struct exchange *exchange)
 		refuse_without_session(exchange);
 }
 
-static void on_request(struct door *door, struct http_conn *conn,
-	const struct http_request *request, const struct facts *facts)
+struct exchange *streamable_exchange(struct door *door, struct http_conn *conn,
+	const struct http_request *request, const struct facts *facts,
+	const struct answer_ops *answers)
 {
-	struct exchange *exchange = exchange_new(door->gateway, conn, &streamable_answers);
+	struct view *view = view_get(door->gateway, facts->view);
+	struct exchange *exchange = view ? exchange_new(door->gateway, conn, answers) : NULL;
 	struct err err = {0};
-	struct span id;
 
-	if (exchange)
-		exchange->view = view_get(door->gateway, facts->view);
-	if (!exchange || !exchange->view) {
-		if (exchange)
-			exchange_free(exchange);
+	if (!exchange) {
 		err_set(&err, ERR_NO_MEMORY, "the gateway is out of memory");
 		edge_refuse(door, conn, request->head, &err, SPAN_NONE, NULL);
-		return;
+		return NULL;
 	}
+	exchange->view = view;
 	exchange->user.ops = &streamable_conn;
-	exchange->verb = verb_of(request->head->method);
-	exchange->facts = *facts;
-	exchange->head = request->head;
-	exchange->body = request->body;
 	exchange->bytes_in = request->body.len;
 	exchange_take_trace(exchange, facts->traceparent);
 	if (door->gateway->trust.count)
 		access_log_remote(door->gateway, conn, request->head, exchange->remote);
+	return exchange;
+}
+
+static void on_request(struct door *door, struct http_conn *conn,
+	const struct http_request *request, const struct facts *facts)
+{
+	struct exchange *exchange =
+		streamable_exchange(door, conn, request, facts, &streamable_answers);
+	struct err err = {0};
+	struct span id;
+
+	if (!exchange)
+		return;
+	exchange->verb = verb_of(request->head->method);
+	exchange->facts = *facts;
+	exchange->head = request->head;
+	exchange->body = request->body;
 	if (door->gateway->config->log_payloads && exchange->verb == EXCHANGE_POST)
 		exchange->payloads = payloads_new(request->body);
 	if (exchange_read_body(exchange, &err) == 0) {

@@ -11,10 +11,10 @@ static const struct client_transport *const transports[] = {
 #define N (sizeof(transports) / sizeof(*transports))
 
 const struct client_transport *transport_find(
-	const struct gateway *gateway, const struct http1_head *head)
+	const struct gateway *gateway, const struct http1_head *head, struct span *ret_view)
 {
 	for (size_t i = 0; i < N; i++)
-		if (transports[i]->takes(gateway, head))
+		if (transports[i]->takes(gateway, head, ret_view))
 			return transports[i];
 	return NULL;
 }

@@ -25,8 +25,10 @@ struct client_transport {
 	const char *name; /* in metrics and log */
 	/* What must be done before the process is in its sandbox. May be NULL. */
 	int (*prepare)(struct err *err);
-	/* Is a request with this head for it? facts_read was not called yet. */
-	bool (*takes)(const struct gateway *gateway, const struct http1_head *head);
+	/* Is a request with this head for it? *ret_view: the virtual server that its path names, or
+	 * empty (struct facts); it says nothing where the answer is no. */
+	bool (*takes)(const struct gateway *gateway, const struct http1_head *head,
+		struct span *ret_view);
 	/* All that can be said from the head alone, before a body is read. 0, or an error for
 	 * edge_refuse. */
 	int (*check)(const struct door *door, const struct http1_head *head,
@@ -35,6 +37,9 @@ struct client_transport {
 	const char *allow;
 	/* The same, where it depends on the path; may be NULL. */
 	const char *(*allow_at)(struct span path);
+	/* The body of a refusal, where clients expect another than a JSON-RPC error; may be NULL.
+	 * Returns its media type. */
+	const char *(*refusal)(struct buf *out, const struct err *err, struct span request_id);
 	/* A whole request that passed check. It is answered now or later. */
 	void (*request)(struct door *door, struct http_conn *conn,
 		const struct http_request *request, const struct facts *facts);
@@ -43,9 +48,9 @@ struct client_transport {
 extern const struct client_transport transport_streamable, transport_websocket,
 	transport_sse, transport_rest;
 
-/* The one that takes it, or NULL. */
+/* The one that takes it, or NULL. ret_view: as of takes. */
 const struct client_transport *transport_find(
-	const struct gateway *gateway, const struct http1_head *head);
+	const struct gateway *gateway, const struct http1_head *head, struct span *ret_view);
 int transports_prepare(struct err *err);
 /* All of them, for i from 0; NULL at the end. */
 const struct client_transport *transport_at(unsigned i);

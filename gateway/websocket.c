@@ -2,7 +2,6 @@
  * WebSocket (RFC 6455): GET /mcp with Upgrade, subprotocol mcp. Each text message is one JSON-RPC
  * message, in both directions; a connection is a session of the legacy era (channel.h).
  */
-#include "access_log.h"
 #include "channel.h"
 #include "edge.h"
 #include "websocket.h"
@@ -24,12 +23,11 @@ struct ws_channel {
 
 /* --- the handshake -------------------------------------------------------------------------- */
 
-static bool takes(const struct gateway *gateway, const struct http1_head *head)
+static bool takes(
+	const struct gateway *gateway, const struct http1_head *head, struct span *ret_view)
 {
-	struct span view;
-
 	(void)gateway;
-	return is_mcp_path(head->path, &view) && span_is(head->method, "GET") && head->upgrade &&
+	return is_mcp_path(head->path, ret_view) && span_is(head->method, "GET") && head->upgrade &&
 	       http1_header_has_token(head, "Upgrade", "websocket");
 }
 
@@ -255,7 +253,8 @@ static const struct conn_ops conn_ops = {
 
 /* --- the request ---------------------------------------------------------------------------- */
 
-static struct ws_channel *ws_channel_new(struct door *door, struct http_conn *conn)
+static struct ws_channel *ws_channel_new(const struct door *door, struct http_conn *conn,
+	const struct http1_head *head, const struct facts *facts)
 {
 	size_t message_max = edge_limits(door->gateway->config, door->index).body;
 	struct ws_channel *websocket = calloc(1, sizeof(*websocket));
@@ -265,7 +264,8 @@ static struct ws_channel *ws_channel_new(struct door *door, struct http_conn *co
 	websocket->ws = websocket_new(
 		WEBSOCKET_SERVER, message_max, CHANNEL_QUEUE_MAX, &frame_ops, websocket);
 	if (!websocket->ws ||
-		channel_init(&websocket->channel, door, conn, &channel_ops, &conn_ops) < 0) {
+		channel_init(&websocket->channel, door, conn, head, facts, &channel_ops,
+			&conn_ops) < 0) {
 		ws_channel_free(&websocket->channel);
 		return NULL;
 	}
@@ -275,16 +275,10 @@ static struct ws_channel *ws_channel_new(struct door *door, struct http_conn *co
 static void on_request(struct door *door, struct http_conn *conn,
 	const struct http_request *request, const struct facts *facts)
 {
-	struct ws_channel *websocket = ws_channel_new(door, conn);
-	struct view *view = view_get(door->gateway, facts->view);
+	struct ws_channel *websocket = ws_channel_new(door, conn, request->head, facts);
 	struct err err = {0};
 
-	if (websocket && door->gateway->trust.count)
-		access_log_remote(
-			door->gateway, conn, request->head, websocket->channel.remote);
-	if (websocket && view)
-		websocket->channel.view = view;
-	if (websocket && view && switch_protocol(conn, request->head) == 0)
+	if (websocket && switch_protocol(conn, request->head) == 0)
 		return;
 	if (websocket) {
 		http_conn_set_data(conn, NULL);
