@@ -144,7 +144,7 @@ bool config_value_secret(const char *value);
 /*
  * Read a map's keys into base by the section's rows. label begins messages ("mcpServers.files" or
  * ""). other takes keys no row knows (its prefix "" or "tools."), false if it does not know them
- * either. (config_read.c)
+ * either; NULL: nobody does. (config_read.c)
  */
 typedef bool config_other_key(struct config_loader *l, void *base, const struct yaml_node *key,
 	const struct yaml_node *value, const char *path);

@@ -88,17 +88,6 @@ bool config_listen_resolve(
 	return config_host_port(l, authority, &listen->host, &listen->port);
 }
 
-static bool no_other_key(struct config_loader *l, void *base, const struct yaml_node *key,
-	const struct yaml_node *value, const char *path)
-{
-	(void)l;
-	(void)base;
-	(void)key;
-	(void)value;
-	(void)path;
-	return false;
-}
-
 /* false: it is no listener, which is told. */
 static bool read_one(
 	struct config_loader *l, struct config_listen *listen, const struct yaml_node *node)
@@ -109,7 +98,7 @@ static bool read_one(
 	config_row_defaults(&config_listen_section, listen, "", l->arena);
 	listen->line = node->line;
 	if (node->kind == YAML_KIND_MAP)
-		config_read_map(l, &config_listen_section, listen, "listen", node, no_other_key);
+		config_read_map(l, &config_listen_section, listen, "listen", node, NULL);
 	else
 		config_read_value(l, &config_listen_section,
 			config_row_find(&config_listen_section, "url"), listen, "listen", node);

@@ -256,7 +256,7 @@ static void read_pair(struct config_loader *l, const struct reading *rd, const c
 		config_read_value(l, rd->section, row, rd->base, rd->label, item->value);
 	} else if (config_row_is_group(rd->section, path) && item->value->kind == YAML_KIND_MAP) {
 		read_pairs(l, rd, path, item->value);
-	} else if (!rd->other(l, rd->base, item->key, item->value, path)) {
+	} else if (!rd->other || !rd->other(l, rd->base, item->key, item->value, path)) {
 		if (!config_row_is_group(rd->section, path))
 			report_unknown(l, rd, item->key, path,
 				item->value->kind == YAML_KIND_MAP);

@@ -31,17 +31,6 @@ const char *config_rename_wrong(const struct config_map *rename, size_t i)
 
 /* ---- reading ---- */
 
-static bool no_other_key(struct config_loader *l, void *base, const struct yaml_node *key,
-	const struct yaml_node *value, const char *path)
-{
-	(void)l;
-	(void)base;
-	(void)key;
-	(void)value;
-	(void)path;
-	return false;
-}
-
 static void read_view(
 	struct config_loader *l, const struct yaml_node *key, const struct yaml_node *node)
 {
@@ -57,7 +46,7 @@ static void read_view(
 			"views: found the name \"%.60s\", expected 1 to %u letters, digits, - and _",
 			view->name, LIMIT_VIEW_NAME);
 	else if (node->kind == YAML_KIND_MAP)
-		config_read_map(l, &config_view_section, view, label, node, no_other_key);
+		config_read_map(l, &config_view_section, view, label, node, NULL);
 	else if (!yaml_tree_is_null(node))
 		loader_error(l, node, "%s: found %s, expected a map with servers, tools, …", label,
 			loader_found(node, found, sizeof(found)));

@@ -14,6 +14,22 @@ struct catalogue {
 	const uint32_t *index;
 };
 
+enum catalogue_kind catalogue_kind_of(enum mcp_method method)
+{
+	switch (method) {
+	case MCP_TOOLS_LIST:
+		return CATALOGUE_TOOL;
+	case MCP_RESOURCES_LIST:
+		return CATALOGUE_RESOURCE;
+	case MCP_TEMPLATES_LIST:
+		return CATALOGUE_TEMPLATE;
+	case MCP_PROMPTS_LIST:
+		return CATALOGUE_PROMPT;
+	default:
+		return CATALOGUE_KIND_MAX;
+	}
+}
+
 static const char *const state_names[SERVER_STATE_MAX] = {
 	[SERVER_STARTING] = "starting",
 	[SERVER_UP] = "up",

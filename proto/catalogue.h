@@ -15,6 +15,7 @@
 
 #include "buf.h"
 #include "err.h"
+#include "mcp.h"
 #include "span.h"
 
 #include <stdbool.h>
@@ -34,6 +35,9 @@ enum catalogue_kind {
 	CATALOGUE_PROMPT,
 	CATALOGUE_KIND_MAX,
 };
+
+/* Whose list a method asks for; CATALOGUE_KIND_MAX: none. */
+enum catalogue_kind catalogue_kind_of(enum mcp_method method);
 
 /* The numbers are those of SERVER_STATE in messages.def. */
 enum server_state {

@@ -17,20 +17,6 @@
 #define LEFT_OUT_MAX 256u
 #define LEFT_OUT_KEY "gatehouse/leftOut"
 
-static enum catalogue_kind kind_of(enum mcp_method method)
-{
-	switch (method) {
-	case MCP_RESOURCES_LIST:
-		return CATALOGUE_RESOURCE;
-	case MCP_TEMPLATES_LIST:
-		return CATALOGUE_TEMPLATE;
-	case MCP_PROMPTS_LIST:
-		return CATALOGUE_PROMPT;
-	default:
-		return CATALOGUE_TOOL;
-	}
-}
-
 /* A cursor is "g<generation>-<first item>": one of another catalogue still leads to the same place
  * or is refused. */
 static int read_cursor(struct span params, uint32_t total, uint32_t *ret_first, struct err *err)
@@ -125,7 +111,7 @@ void list_request(struct request *request, struct span params)
 {
 	/* on a page further on, the list stays the one that was begun */
 	if (json_object_get(params, SPAN_LIT("cursor")).len ||
-		!own_lists_fetch(request, kind_of(request->method)))
+		!own_lists_fetch(request, catalogue_kind_of(request->method)))
 		list_answer(request, params);
 }
 
@@ -146,7 +132,7 @@ void list_answer(struct request *request, struct span params)
 	struct worker *worker = request->worker;
 	const struct catalogue *catalogue = worker->catalogue;
 	const struct mcp_method_info *info = mcp_method_info(request->method);
-	enum catalogue_kind kind = kind_of(request->method);
+	enum catalogue_kind kind = catalogue_kind_of(request->method);
 	uint32_t total = own_lists_count(worker, kind);
 	uint32_t first, next;
 	struct err err = {0};

@@ -54,7 +54,7 @@ static int make(uint64_t generation, const char *more_tools, bool starting, stru
 		SPAN_LIT("[{\"uri\":\"file:///a.txt\",\"name\":\"a\"}]");
 	servers[0].lists[CATALOGUE_TEMPLATE] =
 		SPAN_LIT("[{\"uriTemplate\":\"test://t/{id}/data\",\"name\":\"t\"}]");
-	servers[1].facts.capabilities = 
+	servers[1].facts.capabilities =
 		SPAN_LIT("{\"tools\":{},\"tasks\":{\"list\":{}},\"extensions\":{"
 			 "\"io.modelcontextprotocol/tasks\":{}}}");
 	servers[1].facts.alike = alike;

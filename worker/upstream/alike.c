@@ -2,23 +2,6 @@
 #include "client.h"
 #include "hash.h"
 
-/* CATALOGUE_KIND_MAX: not a list. */
-static enum catalogue_kind kind_of(enum mcp_method method)
-{
-	switch (method) {
-	case MCP_TOOLS_LIST:
-		return CATALOGUE_TOOL;
-	case MCP_RESOURCES_LIST:
-		return CATALOGUE_RESOURCE;
-	case MCP_TEMPLATES_LIST:
-		return CATALOGUE_TEMPLATE;
-	case MCP_PROMPTS_LIST:
-		return CATALOGUE_PROMPT;
-	default:
-		return CATALOGUE_KIND_MAX;
-	}
-}
-
 /* The bytes between the items do not count. */
 static uint64_t digest_items(struct span array, uint64_t digest)
 {
@@ -50,7 +33,7 @@ static void compare(struct client *client, enum catalogue_kind kind)
 void alike_answered(const struct call *call, struct span result)
 {
 	struct client *client = call->client;
-	enum catalogue_kind kind = kind_of(call->method);
+	enum catalogue_kind kind = catalogue_kind_of(call->method);
 	struct span next = json_object_get(result, SPAN_LIT("nextCursor"));
 
 	if (!client->instance || client->instance != call->instance)

@@ -73,11 +73,6 @@ bool pool_is_taken(const struct call *call)
 	return false;
 }
 
-bool pool_lets_pass(const struct call *call)
-{
-	return call->instance->pool && !may_ask_back(call);
-}
-
 /* Calls of clients; what we ask ourselves keeps nobody waiting. */
 static unsigned load(const struct instance *instance)
 {

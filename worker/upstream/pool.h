@@ -40,8 +40,6 @@ void pools_free(struct upstream *up);
 bool pool_serves(const struct pool *pool, const struct client *client);
 /* Must this call wait until the one that is under way in its conversation is over? */
 bool pool_is_taken(const struct call *call);
-/* Need it not wait behind those that do? It is none that the server asks something in. */
-bool pool_lets_pass(const struct call *call);
 /* The client is subscribed to something: see that a conversation hears of it. */
 void pool_subscribe(struct client *client);
 /* Is this the one that hears for its principal, and is there anything to hear of? */

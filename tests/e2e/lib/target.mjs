@@ -224,47 +224,29 @@ export async function startNode(build, servers, settings = []) {
 	};
 }
 
-/* The stdio servers behind one node, reached over Streamable HTTP. */
-export async function nodeHttp(build, area) {
-	const node = await startNode(build, stdioCommands(area));
-	return {
-		label: 'node http',
-		servers: ['everything', 'files', 'fixture', 'modern', 'crossing'],
-		open: (server, options) => openAt({ url: node.url }, server, options, `${BEHIND[server]}__`),
-		stop: node.stop,
-		said: node.said,
-	};
-}
-
-/* The same, reached over WebSocket. */
-export async function nodeWebSocket(build, area) {
-	const node = await startNode(build, stdioCommands(area));
-	const where = { url: node.url.replace(/^http/, 'ws'), type: 'ws' };
-	return {
-		label: 'node websocket',
-		wsUrl: where.url,
-		adminSocket: node.adminSocket,
-		servers: ['everything', 'files', 'fixture'],
-		open: (server, options) => openAt(where, server, options, `${BEHIND[server]}__`),
-		stop: node.stop,
-		said: node.said,
-	};
-}
-
-/* The same, reached over HTTP+SSE of 2024-11-05. */
-export async function nodeSse(build, area, settings = []) {
+/* The stdio servers behind one node, reached at the address that where() makes of the node's. */
+async function behindNode(build, area, label, servers, where, settings = []) {
 	const node = await startNode(build, stdioCommands(area), settings);
-	const where = { url: node.url.replace(/mcp$/, 'sse'), type: 'sse' };
+	const at = where(node.url);
 	return {
-		label: 'node sse',
-		sseUrl: where.url,
+		label,
+		address: at.url,
 		adminSocket: node.adminSocket,
-		servers: ['everything', 'files', 'fixture'],
-		open: (server, options) => openAt(where, server, options, `${BEHIND[server]}__`),
+		servers,
+		open: (server, options) => openAt(at, server, options, `${BEHIND[server]}__`),
 		stop: node.stop,
 		said: node.said,
 	};
 }
+
+export const nodeHttp = (build, area) => behindNode(build, area, 'node http',
+	['everything', 'files', 'fixture', 'modern', 'crossing'], url => ({ url }));
+
+export const nodeWebSocket = (build, area) => behindNode(build, area, 'node websocket',
+	['everything', 'files', 'fixture'], url => ({ url: url.replace(/^http/, 'ws'), type: 'ws' }));
+
+export const nodeSse = (build, area, settings) => behindNode(build, area, 'node sse',
+	['everything', 'files', 'fixture'], url => ({ url: url.replace(/mcp$/, 'sse'), type: 'sse' }), settings);
 
 /* server-everything over http, sse or ws behind a node, which is told the url alone. */
 export async function nodeRemote(build, type) {
