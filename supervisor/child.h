@@ -27,6 +27,7 @@ enum child_filter {
 };
 
 struct children;
+struct kept;
 
 struct child {
 	uint64_t instance;
@@ -44,6 +45,7 @@ struct child {
 	bool said_ready;
 	bool handed;        /* a worker: given to the session manager */
 	pid_t server_pid;   /* a keeper: its server's */
+	struct kept *kept;  /* a keeper: what is kept of its server (kept.h); NULL: nothing yet */
 	uint32_t stop_ms;   /* how long it may take to stop; told to it */
 	unsigned unanswered; /* PINGs in a row */
 	uint64_t pinged_us;  /* when the first of these was sent */

@@ -18,9 +18,9 @@
  */
 #define SPARE_MIN 8
 #define SPARE_MAX 64
-/* What a process that is asked for is still going to take: its pidfd, and for a moment both ends of
- * its first link. */
-#define PER_ASKED 3
+/* What a process that is asked for is still going to take: its pidfd, a server's its three pipes,
+ * and for a moment both ends of its first link. */
+#define PER_ASKED 6
 
 /* A descriptor is always the lowest that is free: from the number of a new one it can be told how
  * many are left at most. */
@@ -309,9 +309,10 @@ void node_on_launched(struct link *link, const struct message *msg, void *arg)
 		return;
 	}
 	if (!keeper->link || !upstream || !upstream->link ||
+		node_keep(node, keeper, msg->fds + 1) < 0 ||
 		link_send(upstream->link, MSG_SERVER_SPAWNED, keeper->stream, &spawned, SPAN_NONE,
-			msg->fds + 1) < 0)
-		child_let_go(keeper);
+			keeper->kept->pipes) < 0)
+		node_let_server_go(keeper);
 	else if (keeper->said_ready)
 		node_child_ready(keeper);
 }
@@ -326,6 +327,8 @@ void node_on_server_stop(struct link *link, const struct message *msg, void *arg
 	if (!keeper || keeper->role != ROLE_KEEPER || keeper->parent != upstream->instance)
 		return;
 	keeper->state = keeper->state == CHILD_ASKED ? CHILD_ASKED : CHILD_STOPPING;
+	/* or its input would not end */
+	node_drop_pipes(keeper);
 	if (!keeper->link || link_post(keeper->link, MSG_SERVER_STOP, 0, stop) < 0)
 		child_let_go(keeper);
 }
@@ -365,20 +368,6 @@ static void tell_upstream(struct node *node, const struct child *keeper)
 		link_post(upstream->link, MSG_SERVER_EXITED, 0, &exited);
 }
 
-static void release_keepers(struct node *node, const struct child *upstream)
-{
-	struct child *child, *next;
-
-	HASH_ITER (hh, node->children.by_instance, child, next) {
-		if (child->role != ROLE_KEEPER || child->parent != upstream->instance)
-			continue;
-		if (child->state == CHILD_ASKED)
-			child_failed(child);
-		else
-			child_let_go(child);
-	}
-}
-
 static void fail_all_asked(struct node *node, const struct child *maker)
 {
 	enum role made = maker->role == ROLE_ZYGOTE ? ROLE_WORKER : ROLE_KEEPER;
@@ -389,14 +378,15 @@ static void fail_all_asked(struct node *node, const struct child *maker)
 			fail_asked(node, child, "the process that should make it died");
 }
 
-void node_release_dependants(struct node *node, const struct child *gone)
+void node_release_dependants(struct node *node, struct child *gone)
 {
 	if (gone->role == ROLE_SESSIONS)
 		node->n_early_wants = 0;
-	if (gone->role == ROLE_KEEPER)
+	if (gone->role == ROLE_KEEPER) {
 		tell_upstream(node, gone);
-	else if (gone->role == ROLE_UPSTREAM)
-		release_keepers(node, gone);
+		node_forget_kept(node, gone);
+	} else if (gone->role == ROLE_UPSTREAM)
+		node_leave_servers(node, gone);
 	else if (gone->role == ROLE_ZYGOTE || gone->role == ROLE_LAUNCHER)
 		fail_all_asked(node, gone);
 	else

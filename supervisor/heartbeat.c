@@ -35,4 +35,5 @@ void node_on_heartbeat(evutil_socket_t fd, short what, void *arg)
 	HASH_ITER (hh_name, node->children.by_name, child, next)
 		beat(child);
 	node_check_loans(node);
+	node_look_at_waiting(node);
 }

@@ -6,7 +6,7 @@
  *   child.h     processes and their pidfds                   runtime.c carries the policy's actions out
  *   broker.c    links between children                       forks.c   workers (zygote) and stdio servers (launcher)
  *   control.c   what the admin process asks and commands     reload.c  a new configuration
- *   sandbox.c   who has a system call filter
+ *   kept.h    what outlives an upstream worker           sandbox.c who has a system call filter
  *   levels.c    log levels, of all or some                log_file.c  the log file and its rotation
  *   watch.c     the configuration file under watch         rolling.c   session workers replaced one by one
  */
@@ -15,6 +15,7 @@
 
 #include "child.h"
 #include "config.h"
+#include "kept.h"
 #include "log.h"
 #include "policy.h"
 
@@ -100,6 +101,7 @@ struct node {
 	int counters[NODE_LISTENERS_MAX];
 	uint64_t lent[NODE_LISTENERS_MAX]; /* by slot: the gateway that serves it for another, or 0 */
 	struct server_retry *retries;
+	struct kept *kept; /* one for each process of a stdio server (kept.h) */
 	struct event *signals[5];
 	struct event *orphans;
 	uint64_t started_ms;
@@ -172,7 +174,7 @@ void node_on_serving(struct link *link, const struct message *msg, void *arg);
 void node_on_server_pid(struct link *link, const struct message *msg, void *arg);
 void node_on_server_exited(struct link *link, const struct message *msg, void *arg);
 /* A child is gone: what hung on it goes too (keepers of an upstream worker, forks asked of a zygote or launcher). */
-void node_release_dependants(struct node *node, const struct child *child);
+void node_release_dependants(struct node *node, struct child *child);
 
 /* sandbox.c: -ERR_SYSTEM with err when the configuration requires what the kernel has not */
 int node_check_sandbox(const struct node *node, struct err *err);

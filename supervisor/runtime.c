@@ -355,6 +355,7 @@ void node_stop(struct node *node, int exit_status)
 	drain_gateways(node);
 	node_tell_server_states(
 		node, children_find_named(&node->children, ROLE_REGISTRY, ""));
+	node_end_waiting(node, NULL);
 	tree_stop(node->tree, clock_ms());
 	node_turn(node);
 }
@@ -451,6 +452,8 @@ const struct link_handlers node_child_handlers = {
 			[MSG_SERVER_SPAWN] = node_on_server_spawn,
 			[MSG_LAUNCHED] = node_on_launched,
 			[MSG_SERVER_STOP] = node_on_server_stop,
+			[MSG_SERVER_KEEP] = node_on_server_keep,
+			[MSG_SERVER_TAKE] = node_on_server_take,
 			[MSG_SERVER_PID] = node_on_server_pid,
 			[MSG_SERVER_EXITED] = node_on_server_exited,
 			[MSG_QUERY] = node_on_query,

@@ -137,6 +137,7 @@ void node_server_remove(struct node *node, const char *name)
 	if (server)
 		forget(node, server);
 	tree_terminate_child(node->tree, clock_ms(), upstreams, 0, name, NULL);
+	node_end_waiting(node, name);
 	node_turn(node);
 }
 
