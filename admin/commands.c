@@ -324,10 +324,13 @@ static void start_restart(struct request *request)
 
 	if (strcmp(request->argument, "sessions") == 0 && request->rolling) {
 		relay_to(request, "restart-sessions", SPAN_NONE);
-	} else if (strcmp(request->argument, "sessions") == 0) {
+	} else if (strcmp(request->argument, "edge") == 0 && request->rolling) {
+		relay_to(request, "restart-edge", SPAN_NONE);
+	} else if (strcmp(request->argument, "sessions") == 0 ||
+		   strcmp(request->argument, "edge") == 0) {
 		err_set(&err, ERR_INVALID_ARGUMENT,
-			"all sessions are restarted one after the other (rolling); all at once is "
-			"role/worker");
+			"all of them are restarted one after the other (rolling); all at once is "
+			"role/worker or role/gateway");
 		fail(request, &err);
 	} else if (strncmp(request->argument, "session/", 8) == 0) {
 		ask(request, &sessions, 1, ADMIN_QUERY_MS, on_sessions);

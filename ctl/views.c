@@ -227,16 +227,21 @@ int run_stop(struct invocation *inv)
 /* Where it stands, on one line of a terminal again and again; elsewhere, only in the end. */
 static void show_progress(const cJSON *rolling, bool last)
 {
+	const cJSON *role = cJSON_GetObjectItemCaseSensitive(rolling, "role");
+	bool gateways = cJSON_IsString(role) && strcmp(role->valuestring, "gateway") == 0;
 	bool terminal = isatty(STDOUT_FILENO);
 
 	if (terminal)
 		printf("\r\033[K");
 	if (terminal || last)
-		printf("%.0f of %.0f session workers replaced", json_number(rolling, "replaced"),
-			json_number(rolling, "total"));
+		printf("%.0f of %.0f %s replaced", json_number(rolling, "replaced"),
+			json_number(rolling, "total"), gateways ? "gateways" : "session workers");
+	if (json_number(rolling, "failed") > 0)
+		printf(", %.0f not: see the log", json_number(rolling, "failed"));
 	if (json_number(rolling, "finishing") > (last ? 0 : 1))
-		printf(last ? ", %.0f will be when they have finished their calls"
-			    : ", %.0f finish a call",
+		printf(!last      ? ", %.0f finish requests"
+		       : gateways ? ", %.0f of the former ones finish their requests"
+				  : ", %.0f will be when they have finished their calls",
 			json_number(rolling, "finishing"));
 	if (last)
 		putchar('\n');
@@ -273,13 +278,14 @@ static int await_rolling(const struct invocation *inv, struct client *client)
 
 static int restart_rolling(struct invocation *inv)
 {
+	char target[64];
 	struct client *client;
 	int status = client_open(inv, &client);
 
 	if (status != EXIT_DONE)
 		return status;
-	status = client_ask(
-		client, "restart", "\"target\":\"sessions\",\"rolling\":true", NULL, NULL);
+	snprintf(target, sizeof(target), "\"target\":\"%s\",\"rolling\":true", inv->args[0]);
+	status = client_ask(client, "restart", target, NULL, NULL);
 	if (status == EXIT_DONE)
 		status = await_rolling(inv, client);
 	client_close(client);
@@ -288,17 +294,20 @@ static int restart_rolling(struct invocation *inv)
 
 int run_restart(struct invocation *inv)
 {
-	bool sessions = inv->n_args == 1 && strcmp(inv->args[0], "sessions") == 0;
+	bool all = inv->n_args == 1 && (strcmp(inv->args[0], "sessions") == 0 ||
+					       strcmp(inv->args[0], "edge") == 0);
 
-	if (sessions && inv->option[OPT_ROLLING])
+	if (all && inv->option[OPT_ROLLING])
 		return restart_rolling(inv);
-	if (sessions)
-		return ctl_usage(inv, "sessions are restarted one after the other, which "
-				      "--rolling says; all at once is role/worker");
+	if (all)
+		return ctl_usage(inv, "sessions and edge are restarted one after the other, which "
+				      "--rolling says; all at once is role/worker or "
+				      "role/gateway");
 	if (inv->option[OPT_ROLLING])
-		return ctl_usage(inv, "--rolling goes with sessions");
+		return ctl_usage(inv, "--rolling goes with sessions and edge");
 	return show_named(inv, "restart", "target",
-		"name what to restart: server/NAME, role/NAME, session/ID, or sessions --rolling",
+		"name what to restart: server/NAME, role/NAME, gateway/SLOT, session/ID, "
+		"sessions --rolling, or edge --rolling",
 		render_message);
 }
 

@@ -32,6 +32,12 @@ enum http_stream {
 int http_conn_new(struct http_server *server, const struct http_transport *transport,
 	const struct net_address *peer, struct http_conn **ret_conn);
 
+/*
+ * Take over a plain connection that another process had (http_server_hand_over); its descriptor is
+ * closed too when this fails. Errors as above.
+ */
+int http_conn_adopt(struct http_server *server, const struct http_idle *idle);
+
 /* Close at once; what is unsent is lost. `closed` is called before this returns. */
 void http_conn_close(struct http_conn *conn);
 

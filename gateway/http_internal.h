@@ -160,6 +160,7 @@ struct http_server {
 	unsigned busy_http2; /* of these, with a stream or more */
 	unsigned streams;
 	bool draining;
+	enum http_drain drain; /* while draining */
 	struct http_server_stats *stats; /* own_stats, or the owner's */
 	struct http_server_stats own_stats;
 	/* connections to pump at the end of this turn or in the next */
@@ -200,6 +201,10 @@ void http_socket_kill(struct http_socket *sock, bool reset);
 /* What is unsent leaves, then the connection closes; with linger, not before the client did (or a
  * timeout). */
 void http_socket_wind_up(struct http_socket *sock, bool linger);
+/* It is to end as soon as nothing is asked on it: the server drains. */
+bool http_socket_must_end(const struct http_socket *sock);
+/* No request is under way, nothing waits to be read or sent here: another process may have it. */
+bool http_socket_is_idle(const struct http_socket *sock);
 void http_socket_hold(struct http_socket *sock);
 void http_socket_release(struct http_socket *sock);
 

@@ -92,7 +92,7 @@ static int write_head(struct http_socket *sock, unsigned status, const struct ht
 static void decide_close(struct http_socket *sock, bool until_close)
 {
 	sock->will_close =
-		until_close || !sock->keep_alive || !sock->body_done || sock->server->draining;
+		until_close || !sock->keep_alive || !sock->body_done || http_socket_must_end(sock);
 }
 
 /* With what the client may already have sent unread, closing at once would reset the answer on its
@@ -103,7 +103,7 @@ static void finish(struct http_socket *sock)
 		    http_input_saved(sock) > 0 || sock->readable;
 
 	buf_free(&sock->body);
-	if (sock->will_close || sock->server->draining) {
+	if (sock->will_close || http_socket_must_end(sock)) {
 		http_socket_wind_up(sock, more);
 		return;
 	}

@@ -170,21 +170,47 @@ int http_server_set_limits(
 	return r;
 }
 
+static void give_one(struct http_socket *sock, http_give_fn *give, void *arg)
+{
+	const struct http_idle idle = {.fd = sock->transport.fd,
+		.peer = sock->peer,
+		.fresh = sock->fresh,
+		.undecided = sock->undecided};
+
+	if (give(&idle, arg) == 0)
+		http_socket_kill(sock, false);
+}
+
+void http_server_hand_over(struct http_server *server, unsigned max, http_give_fn *give, void *arg)
+{
+	struct http_socket *sock = TAILQ_FIRST(&server->conns), *next;
+
+	for (; sock && max > 0; sock = next) {
+		next = TAILQ_NEXT(sock, link);
+		if (!sock->transport.ops->may_move || !http_socket_is_idle(sock))
+			continue;
+		max--;
+		give_one(sock, give, arg);
+	}
+}
+
 /*
  * An idle connection is pumped once more before it closes: a request may stand in its socket whose
  * event has not come yet. Not here, because a callback of another connection may be running, which
  * has the scratch buffer.
  */
-void http_server_drain(struct http_server *server)
+void http_server_drain(struct http_server *server, enum http_drain how)
 {
 	struct http_socket *sock;
 
 	server->draining = true;
+	server->drain = how;
 	TAILQ_FOREACH(sock, &server->conns, link)
 	{
 		if (sock->http2)
 			http2_drain(sock->http2);
-		if (sock->http2 || sock->read_timer.kind != HTTP_TIMER_IDLE)
+		if (sock->http2 || sock->read_timer.kind != HTTP_TIMER_IDLE ||
+			how == HTTP_DRAIN_HAND_OVER)
 			continue;
 		sock->readable = true;
 		http_server_queue(sock, HTTP_THIS_TURN);

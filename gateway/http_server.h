@@ -122,11 +122,36 @@ void http_server_free(struct http_server *server);
 int http_server_set_limits(
 	struct http_server *server, const struct http_limits *limits, struct err *err);
 
+enum http_drain {
+	/* Idle connections are closed. */
+	HTTP_DRAIN_CLOSE,
+	/* Idle connections wait for http_server_hand_over; those that may not move, for the request
+	 * whose response says Connection: close, or for their time limit. */
+	HTTP_DRAIN_HAND_OVER,
+};
+
 /*
- * From now on each response says Connection: close and idle connections are closed; those of HTTP/2
- * say GOAWAY. What is being answered goes on; http_server_connections tells when all are gone.
+ * From now on each response says Connection: close, but on connections that can be handed over, and
+ * those of HTTP/2 say GOAWAY. What is being answered goes on; http_server_connections tells when all
+ * are gone.
  */
-void http_server_drain(struct http_server *server);
+void http_server_drain(struct http_server *server, enum http_drain how);
+
+/* fresh, undecided: as in the message CONNECTION. */
+struct http_idle {
+	int fd;
+	struct net_address peer;
+	bool fresh, undecided;
+};
+
+/* Returns 0: it has a copy of the descriptor; else the connection stays. */
+typedef int http_give_fn(const struct http_idle *idle, void *arg);
+/*
+ * Give away at most max connections on which no request is under way; for these `closed` is called.
+ * Not from within a callback of a connection.
+ */
+void http_server_hand_over(
+	struct http_server *server, unsigned max, http_give_fn *give, void *arg);
 
 unsigned http_server_connections(const struct http_server *server);
 

@@ -31,6 +31,22 @@ void http_socket_release(struct http_socket *sock)
 		destroy(sock);
 }
 
+bool http_socket_must_end(const struct http_socket *sock)
+{
+	const struct http_server *server = sock->server;
+
+	return server->draining &&
+	       (server->drain == HTTP_DRAIN_CLOSE || !sock->transport.ops->may_move);
+}
+
+bool http_socket_is_idle(const struct http_socket *sock)
+{
+	return sock->phase == HTTP_READING && !sock->http2 && !sock->eof && !sock->broken &&
+	       !http1_started(sock->http) && http_input_saved(sock) == 0 &&
+	       http_socket_unsent(sock) == 0 &&
+	       (sock->preamble.len == 0 || !(sock->fresh || sock->undecided));
+}
+
 /* Everything that leads to the connection is cut; the transport may live on in other hands. */
 static void retire(struct http_socket *sock)
 {
@@ -228,7 +244,7 @@ static void settle(struct http_socket *sock)
 	if (sock->eof && (sock->phase == HTTP_READING || sock->phase == HTTP_IN_BODY) &&
 		http_input_saved(sock) == 0)
 		http_socket_wind_up(sock, false);
-	if (server->draining && sock->phase == HTTP_READING &&
+	if (server->draining && server->drain == HTTP_DRAIN_CLOSE && sock->phase == HTTP_READING &&
 		sock->read_timer.kind == HTTP_TIMER_IDLE && !http1_started(sock->http))
 		http_socket_wind_up(sock, true);
 	if (sock->http2 && !sock->broken)
@@ -454,8 +470,9 @@ static struct http_socket *new_conn(
 	return sock;
 }
 
-int http_conn_new(struct http_server *server, const struct http_transport *transport,
-	const struct net_address *peer, struct http_conn **ret_conn)
+/* Takes the transport over. NULL: there is no room or no memory for it; *ret says which. */
+static struct http_socket *enter(struct http_server *server, const struct http_transport *transport,
+	const struct net_address *peer, int *ret)
 {
 	struct http_socket *sock = NULL;
 	bool room = server->nconns < server->limits.connections;
@@ -464,17 +481,48 @@ int http_conn_new(struct http_server *server, const struct http_transport *trans
 		sock = new_conn(server, transport);
 	if (!sock) {
 		transport->ops->close(transport->state, true);
-		return room ? -ERR_NO_MEMORY : -ERR_TOO_MANY;
+		*ret = room ? -ERR_NO_MEMORY : -ERR_TOO_MANY;
+		return NULL;
 	}
 	sock->peer = *peer;
 	net_format(peer, sock->remote);
-	sock->fresh = sock->undecided = true;
-	sock->may_have_proxy = server->ops->trusts && server->ops->trusts(peer, server->arg);
 	TAILQ_INSERT_TAIL(&server->conns, sock, link);
 	server->nconns++;
+	return sock;
+}
+
+int http_conn_new(struct http_server *server, const struct http_transport *transport,
+	const struct net_address *peer, struct http_conn **ret_conn)
+{
+	int r = 0;
+	struct http_socket *sock = enter(server, transport, peer, &r);
+
+	if (!sock)
+		return r;
+	sock->fresh = sock->undecided = true;
+	sock->may_have_proxy = server->ops->trusts && server->ops->trusts(peer, server->arg);
 	server->stats->accepted++;
 	http_timer_start(server, &sock->read_timer, HTTP_TIMER_HEADER);
 	*ret_conn = &sock->conn;
+	if (server->ops->opened)
+		server->ops->opened(&sock->conn, server->arg);
+	return 0;
+}
+
+int http_conn_adopt(struct http_server *server, const struct http_idle *idle)
+{
+	const struct http_transport transport = http_transport_plain(idle->fd);
+	int r = 0;
+	struct http_socket *sock = enter(server, &transport, &idle->peer, &r);
+
+	if (!sock)
+		return r;
+	sock->fresh = idle->fresh;
+	sock->undecided = idle->undecided;
+	sock->may_have_proxy = idle->fresh && server->ops->trusts &&
+			       server->ops->trusts(&idle->peer, server->arg);
+	http_timer_start(server, &sock->read_timer,
+		idle->undecided ? HTTP_TIMER_HEADER : HTTP_TIMER_IDLE);
 	if (server->ops->opened)
 		server->ops->opened(&sock->conn, server->arg);
 	return 0;

@@ -62,6 +62,7 @@ struct http_transport http_transport_plain(int fd)
 		.shutdown = plain_shutdown,
 		.close = plain_close,
 		.short_read_drains = true,
+		.may_move = true,
 	};
 
 	return (struct http_transport){.ops = &ops, .state = (void *)(intptr_t)fd, .fd = fd};

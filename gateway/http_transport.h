@@ -27,6 +27,8 @@ struct http_transport_ops {
 	void (*close)(void *state, bool reset);
 	/* A read that returned fewer bytes than asked for proves that nothing is left to read. */
 	bool short_read_drains;
+	/* Between requests the descriptor is all there is: another process can go on with it. */
+	bool may_move;
 };
 
 struct http_transport {

@@ -18,6 +18,10 @@
 #define DRAIN_TICK_MS 10
 /* Kept of the deadline, to exit before the root kills. */
 #define DRAIN_MARGIN_MS 100u
+/* Connections handed to the successor in one turn of the loop. */
+#define HAND_OVER_MAX 64u
+/* While more waits on the link with the root, nothing is handed over. */
+#define HAND_OVER_QUEUE 4096u
 /* How long a client may take to close its connection after the last answer
  * of a gateway that ends. */
 #define DRAIN_LINGER_MS 1000u
@@ -99,15 +103,22 @@ static int open_door(
 	return 0;
 }
 
+static struct door *find_door(struct gateway *gateway, uint64_t index)
+{
+	struct door *door = gateway->doors;
+
+	while (door && door->index != index)
+		door = door->next;
+	return door;
+}
+
 static int borrow(
 	struct gateway *gateway, const struct msg_listener *fields, int fd, struct err *err)
 {
-	struct door *door = gateway->doors;
+	struct door *door = find_door(gateway, fields->index);
 	struct loan *loan;
 	int r;
 
-	while (door && door->index != fields->index)
-		door = door->next;
 	loan = door ? calloc(1, sizeof(*loan)) : NULL;
 	if (!loan) {
 		close(fd);
@@ -163,13 +174,42 @@ static void on_listener(struct link *link, const struct message *msg, void *arg)
 		log_debug("listener.open", "", KV_SPAN("url", fields->url));
 }
 
+/* The predecessor's: a client that does not know of it. */
+static void on_connection(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_connection *fields = msg->fields;
+	struct door *door = find_door(gateway_of(arg), fields->index);
+	struct http_idle idle = {.fd = msg->fds[0],
+		.peer = {.kind = (enum net_kind)fields->kind, .port = (uint16_t)fields->port},
+		.fresh = fields->fresh,
+		.undecided = fields->undecided};
+	int r;
+
+	(void)link;
+	if (!door || fields->address.len != sizeof(idle.peer.bytes) || fields->kind > NET_UNIX) {
+		log_error("connection.unusable", "a connection came that fits no listener");
+		return;
+	}
+	memcpy(idle.peer.bytes, fields->address.p, sizeof(idle.peer.bytes));
+	msg->fds[0] = -1;
+	r = http_conn_adopt(door->server, &idle);
+	if (r < 0)
+		log_warn("connection.dropped", err_reason(r));
+}
+
 static void on_counters(struct link *link, const struct message *msg, void *arg)
 {
+	const struct msg_counters *fields = msg->fields;
+	struct metrics *metrics = gateway_of(arg)->metrics;
 	struct err err = {0};
 
 	(void)link;
-	if (metrics_share(gateway_of(arg)->metrics, msg->fds[0], &err) < 0)
+	if (fields->other) {
+		metrics_add_other(metrics, msg->fds[0]);
+		msg->fds[0] = -1;
+	} else if (metrics_share(metrics, msg->fds[0], &err) < 0) {
 		log_error("counters.unusable", err_text(&err));
+	}
 }
 
 static void on_catalogue(struct link *link, const struct message *msg, void *arg)
@@ -244,20 +284,64 @@ static void configured(struct process *process, struct span config, uint64_t gen
 
 /* --- life ----------------------------------------------------------------------------------- */
 
+static int give(const struct http_idle *idle, void *arg)
+{
+	const struct door *door = arg;
+	const struct msg_connection fields = {.index = door->index,
+		.kind = idle->peer.kind,
+		.address = span_of((const char *)idle->peer.bytes, sizeof(idle->peer.bytes)),
+		.port = idle->peer.port,
+		.fresh = idle->fresh,
+		.undecided = idle->undecided};
+
+	return link_send(process_root(door->gateway->process), MSG_CONNECTION, 0, &fields,
+		SPAN_NONE, &idle->fd);
+}
+
+/* What has become idle since goes to the successor, and streams that were begun since end. */
+static void hand_over(struct gateway *gateway)
+{
+	exchanges_end_streams(gateway);
+	for (struct door *door = gateway->doors; door; door = door->next)
+		if (link_queued(process_root(gateway->process)) < HAND_OVER_QUEUE)
+			http_server_hand_over(door->server, HAND_OVER_MAX, give, door);
+}
+
+static unsigned count_connections(const struct gateway *gateway)
+{
+	unsigned connections = 0;
+
+	for (const struct door *door = gateway->doors; door; door = door->next)
+		connections += http_server_connections(door->server);
+	return connections;
+}
+
+/* All that was handed over must have left. */
+static bool is_drained(const struct gateway *gateway)
+{
+	return count_connections(gateway) == 0 && !gateway->channels &&
+	       link_flush(process_root(gateway->process));
+}
+
 static void on_drain(evutil_socket_t fd, short what, void *arg)
 {
 	const struct timeval tv = {0, DRAIN_TICK_MS * 1000};
 	struct gateway *gateway = arg;
-	unsigned connections = 0;
+	bool late = clock_ms() >= gateway->drain_until_ms;
 
 	(void)fd;
 	(void)what;
-	for (struct door *door = gateway->doors; door; door = door->next)
-		connections += http_server_connections(door->server);
-	if ((connections == 0 && !gateway->channels) || clock_ms() >= gateway->drain_until_ms)
-		process_exit(gateway->process, EXIT_SUCCESS, NULL);
-	else
+	if (process_has_successor(gateway->process))
+		hand_over(gateway);
+	if (!is_drained(gateway) && !late) {
 		event_add(gateway->drain, &tv);
+		return;
+	}
+	if (late)
+		log_warn("gateway.drain_over", "drain.timeout is over: what is left is closed",
+			KV_INT("connections", count_connections(gateway)),
+			KV_INT("requests", gateway->n_exchanges));
+	process_exit(gateway->process, EXIT_SUCCESS, NULL);
 }
 
 static void stop(struct process *process, uint32_t deadline_ms)
@@ -277,7 +361,9 @@ static void stop(struct process *process, uint32_t deadline_ms)
 		limits = edge_limits(gateway->config, door->index);
 		limits.linger_ms = DRAIN_LINGER_MS;
 		http_server_set_limits(door->server, &limits, NULL);
-		http_server_drain(door->server);
+		http_server_drain(door->server, process_has_successor(process)
+							? HTTP_DRAIN_HAND_OVER
+							: HTTP_DRAIN_CLOSE);
 	}
 	exchanges_end_streams(gateway);
 	channels_drain(gateway);
@@ -374,6 +460,7 @@ static void cleanup(struct process *process)
 static const struct link_handlers root_handlers = {.on = {[MSG_LISTENER] = on_listener,
 							   [MSG_LISTENER_END] = on_listener_end,
 							   [MSG_COUNTERS] = on_counters,
+							   [MSG_CONNECTION] = on_connection,
 							   [MSG_CATALOGUE] = on_catalogue}};
 
 static const struct process_peer peers[] = {

@@ -53,6 +53,9 @@ struct metrics {
 	struct request_row *by_key;
 	struct operations *operations;
 	unsigned max_tools;
+	/* of other processes of this slot, which may still count there */
+	const struct ledger *others[METRICS_OTHERS_MAX];
+	unsigned n_others;
 };
 
 /* --- memory ------------------------------------------------------------------------------------ */
@@ -109,6 +112,8 @@ void metrics_free(struct metrics *metrics)
 	if (!metrics)
 		return;
 	end(metrics);
+	while (metrics->n_others > 0)
+		munmap((void *)metrics->others[--metrics->n_others], ledger_size());
 	free(metrics);
 }
 
@@ -147,10 +152,26 @@ int metrics_share(struct metrics *metrics, int fd, struct err *err)
 		return err_set(err, ERR_NO_MEMORY, "no memory for metrics");
 	}
 	ledger->log_dropped += metrics->ledger->log_dropped;
+	memcpy(fresh.others, metrics->others, sizeof(fresh.others));
+	fresh.n_others = metrics->n_others;
 	end(metrics);
 	*metrics = fresh;
 	log_count_dropped_in(&ledger->log_dropped);
 	return 0;
+}
+
+void metrics_add_other(struct metrics *metrics, int fd)
+{
+	struct ledger *ledger;
+	struct stat st;
+
+	/* nothing was counted there, or it is of another build */
+	if (metrics->n_others == METRICS_OTHERS_MAX || fstat(fd, &st) < 0 ||
+		(size_t)st.st_size != ledger_size())
+		return;
+	ledger = mmap(NULL, ledger_size(), PROT_READ, MAP_SHARED, fd, 0);
+	if (ledger != MAP_FAILED)
+		metrics->others[metrics->n_others++] = ledger;
 }
 
 void metrics_set_max_tools(struct metrics *metrics, unsigned max)
@@ -252,7 +273,7 @@ void metrics_refused(struct metrics *metrics, int code)
 
 static void write_requests(const struct ledger *ledger, struct buf *out)
 {
-	for (unsigned i = 0; i < ledger->n_requests; i++) {
+	for (unsigned i = 0; i < ledger->n_requests && i < REQUESTS_MAX; i++) {
 		const struct request_row *row = &ledger->requests[i];
 
 		buf_append_str(out, "gatehouse_requests_total{");
@@ -315,10 +336,8 @@ static void add_door(const struct door *door, unsigned *connections, struct http
 	http2->streams += counts.streams;
 }
 
-static void write_connections(
-	const struct ledger *ledger, const struct gateway *gateway, struct buf *out)
+static void write_connections(const struct gateway *gateway, struct buf *out)
 {
-	struct http_server_stats sum = {0};
 	struct http2_counts http2 = {0};
 	unsigned total = 0, exchanges = gateway->n_exchanges - gateway->n_channel_exchanges;
 	const struct client_transport *transport;
@@ -326,12 +345,6 @@ static void write_connections(
 
 	for (const struct door *door = gateway->doors; door; door = door->next)
 		add_door(door, &total, &http2);
-	for (unsigned i = 0; i < METRICS_DOORS_MAX; i++) {
-		sum.accepted += ledger->doors[i].accepted;
-		sum.bytes_in += ledger->doors[i].bytes_in;
-		sum.bytes_out += ledger->doors[i].bytes_out;
-		sum.accept_pauses += ledger->doors[i].accept_pauses;
-	}
 	for (unsigned i = 0; (transport = transport_at(i)); i++)
 		if (transport != &transport_streamable)
 			channels += write_channels(gateway, transport, out);
@@ -346,6 +359,18 @@ static void write_connections(
 		total > busy ? total - busy : 0);
 	buf_printf(out, "gatehouse_http2_connections %u\ngatehouse_http2_streams %u\n",
 		http2.connections, http2.streams);
+}
+
+static void write_doors(const struct ledger *ledger, struct buf *out)
+{
+	struct http_server_stats sum = {0};
+
+	for (unsigned i = 0; i < METRICS_DOORS_MAX; i++) {
+		sum.accepted += ledger->doors[i].accepted;
+		sum.bytes_in += ledger->doors[i].bytes_in;
+		sum.bytes_out += ledger->doors[i].bytes_out;
+		sum.accept_pauses += ledger->doors[i].accept_pauses;
+	}
 	buf_printf(out,
 		"gatehouse_connections_total %llu\n"
 		"gatehouse_accept_pauses_total %llu\n"
@@ -355,14 +380,24 @@ static void write_connections(
 		(unsigned long long)sum.bytes_in, (unsigned long long)sum.bytes_out);
 }
 
+static int write_ledger(const struct ledger *ledger, struct buf *out)
+{
+	write_requests(ledger, out);
+	operations_write_memory(
+		ledger + 1, "mcp_server_operation_duration_seconds", SPAN_NONE, out);
+	write_overhead(ledger, out);
+	write_by_reason(ledger, out);
+	write_doors(ledger, out);
+	return buf_printf(out, "gatehouse_log_dropped_total{role=\"gateway\"} %llu\n",
+		(unsigned long long)ledger->log_dropped);
+}
+
 int metrics_write(const struct metrics *metrics, const struct gateway *gateway, struct buf *out)
 {
-	write_requests(metrics->ledger, out);
-	operations_write(
-		metrics->operations, "mcp_server_operation_duration_seconds", SPAN_NONE, out);
-	write_overhead(metrics->ledger, out);
-	write_by_reason(metrics->ledger, out);
-	write_connections(metrics->ledger, gateway, out);
-	return buf_printf(out, "gatehouse_log_dropped_total{role=\"gateway\"} %llu\n",
-		(unsigned long long)metrics->ledger->log_dropped);
+	int r = write_ledger(metrics->ledger, out);
+
+	for (unsigned i = 0; i < metrics->n_others; i++)
+		r = write_ledger(metrics->others[i], out);
+	write_connections(gateway, out);
+	return r;
 }

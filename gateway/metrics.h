@@ -10,6 +10,8 @@
 
 /* Listeners whose connections are counted. */
 #define METRICS_DOORS_MAX 64u
+/* Other processes of a slot whose counts are told. */
+#define METRICS_OTHERS_MAX 16u
 
 struct exchange;
 struct gateway;
@@ -26,6 +28,8 @@ void metrics_free(struct metrics *metrics);
  * On an error all is as before.
  */
 int metrics_share(struct metrics *metrics, int fd, struct err *err);
+/* What another process of this slot has counted in this memory file, or still counts, is told too. */
+void metrics_add_other(struct metrics *metrics, int fd);
 /* Tools with a label of their own. */
 void metrics_set_max_tools(struct metrics *metrics, unsigned max);
 

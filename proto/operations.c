@@ -172,12 +172,19 @@ struct span operations_method(enum mcp_method method)
 void operations_write(
 	const struct operations *operations, const char *name, struct span labels, struct buf *out)
 {
+	operations_write_memory(operations->table, name, labels, out);
+}
+
+void operations_write_memory(
+	const void *memory, const char *name, struct span labels, struct buf *out)
+{
+	const struct table *table = memory;
 	struct buf all;
 	char code[16];
 
 	buf_init(&all, 4096);
-	for (unsigned i = 0; i < operations->table->n; i++) {
-		const struct row *row = &operations->table->rows[i];
+	for (unsigned i = 0; i < table->n && i < OPERATIONS_MAX; i++) {
+		const struct row *row = &table->rows[i];
 
 		buf_clear(&all);
 		sample_write_label(&all, "mcp_method_name",

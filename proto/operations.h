@@ -43,6 +43,9 @@ void operations_observe(struct operations *operations, enum mcp_method method, c
 /* Append all as a histogram of that name; labels: further ones for each, or empty. */
 void operations_write(
 	const struct operations *operations, const char *name, struct span labels, struct buf *out);
+/* The same of what stands in memory that another process has, or had, for its operations. */
+void operations_write_memory(
+	const void *memory, const char *name, struct span labels, struct buf *out);
 
 /* The value of the label mcp_method_name: methods that MCP does not know share one. */
 struct span operations_method(enum mcp_method method);

@@ -38,6 +38,7 @@ struct process {
 	enum sandbox sandbox;
 	struct syscall_filter *filter; /* the parent's; NULL: none */
 	bool stopping;
+	bool has_successor;
 	int status;
 };
 
@@ -254,6 +255,7 @@ static void on_stop(struct link *root, const struct message *msg, void *arg)
 	if (process->stopping)
 		return;
 	process->stopping = true;
+	process->has_successor = stop->successor != 0;
 	if (process->role->stop)
 		process->role->stop(process, (uint32_t)stop->deadline_ms);
 	else
@@ -413,6 +415,11 @@ void process_abandon(struct process *process)
 bool process_stopping(const struct process *process)
 {
 	return process->stopping;
+}
+
+bool process_has_successor(const struct process *process)
+{
+	return process->has_successor;
 }
 
 struct event_base *process_base(const struct process *process)

@@ -81,6 +81,8 @@ void process_ready(struct process *process);
  * status is 80. */
 void process_exit(struct process *process, int status, const char *reason);
 bool process_stopping(const struct process *process);
+/* It is stopping because another process has its place already. */
+bool process_has_successor(const struct process *process);
 
 struct event_base *process_base(const struct process *process);
 struct link *process_root(const struct process *process);

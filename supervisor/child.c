@@ -83,6 +83,16 @@ void child_describe_exit(int code, int status, char *text, size_t size)
 
 /* --- death ---------------------------------------------------------------------------------- */
 
+void child_take_name(struct child *child)
+{
+	struct children *all = child->all;
+	struct child *former = find_by_name(all, child->role, child->name);
+
+	if (former)
+		HASH_DELETE(hh_name, all->by_name, former);
+	HASH_ADD(hh_name, all->by_name, role, NAME_KEY_LEN, child);
+}
+
 static void index_add(struct children *all, struct child *child)
 {
 	HASH_ADD(hh, all->by_instance, instance, sizeof(child->instance), child);
@@ -91,11 +101,7 @@ static void index_add(struct children *all, struct child *child)
 	if (role_is_singleton(child->role)) {
 		all->singletons[child->role] = child;
 	} else if (role_is_named(child->role)) {
-		struct child *former = find_by_name(all, child->role, child->name);
-
-		if (former)
-			HASH_DELETE(hh_name, all->by_name, former);
-		HASH_ADD(hh_name, all->by_name, role, NAME_KEY_LEN, child);
+		child_take_name(child);
 	}
 }
 
@@ -385,7 +391,8 @@ static void child_signal(struct child *child, int sig)
 
 void child_stop(struct child *child, uint32_t deadline_ms)
 {
-	const struct msg_stop stop = {.deadline_ms = deadline_ms};
+	const struct msg_stop stop = {
+		.deadline_ms = deadline_ms, .successor = child->replaced};
 
 	child->state = child->state == CHILD_ASKED ? CHILD_ASKED : CHILD_STOPPING;
 	if (!child->link || link_post(child->link, MSG_STOP, 0, &stop) < 0)
@@ -413,6 +420,13 @@ void child_kill_later(struct child *child, uint32_t ms)
 	child->late = evtimer_new(child->all->base, on_late, child);
 	if (!child->late || event_add(child->late, &tv) < 0)
 		child_kill(child);
+}
+
+void child_spare(struct child *child)
+{
+	if (child->late)
+		event_free(child->late);
+	child->late = NULL;
 }
 
 void child_let_go(struct child *child)

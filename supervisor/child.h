@@ -40,6 +40,9 @@ struct child {
 	int pidfd;          /* -1 while ASKED */
 	struct link *link;  /* NULL when it is closed */
 	uint64_t born_ms;
+	uint64_t replaces;  /* a successor that is not ready yet: whose; else 0 (swap.c) */
+	uint64_t stands_for; /* the number of the process whose place it has taken; 0: its own */
+	bool replaced;      /* another has its place */
 	uint64_t parent;    /* instance this one works for (a keeper's upstream worker), or 0 */
 	uint32_t stream;    /* of the request that asked for it */
 	bool said_ready;
@@ -120,6 +123,10 @@ void child_stop(struct child *child, uint32_t deadline_ms);
 void child_kill(struct child *child);
 /* Kill it if it is still there after ms. */
 void child_kill_later(struct child *child, uint32_t ms);
+/* It is not killed after all. */
+void child_spare(struct child *child);
+/* children_find_named gives this one from now on, and no other of the same role and name. */
+void child_take_name(struct child *child);
 /* Keep what it said about its end. */
 void child_set_reason(struct child *child, struct span reason);
 /*

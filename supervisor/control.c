@@ -152,7 +152,8 @@ static void write_supervisor(struct node *node, uint64_t supervisor, struct buf 
 
 static void write_row(struct node *node, const struct child_row *row, struct buf *out)
 {
-	const struct child *child = children_find(&node->children, row->instance);
+	const struct child *child =
+		row->type == CHILD_SUPERVISOR ? NULL : node_acting(node, row->instance);
 
 	buf_append_char(out, '{');
 	member(out, "id", row->id ? row->id : "");
@@ -376,47 +377,75 @@ static void explain_restart(const struct node *node, struct span target, char *t
 		snprintf(text, size, "server %s has no process now", name);
 	else if (server || !slash)
 		snprintf(text, size, "there is no server %s; what can be restarted is "
-				     "server/NAME, role/NAME, session/ID or sessions", name);
+				     "server/NAME, role/NAME, gateway/SLOT, session/ID, "
+				     "sessions or edge", name);
 	else
 		snprintf(text, size, "nothing is called %.*s; what can be restarted is "
-				     "server/NAME, role/NAME, session/ID or sessions",
+				     "server/NAME, role/NAME, gateway/SLOT, session/ID, "
+				     "sessions or edge",
 			SPAN_ARG(target));
 }
 
+/* "role/NAME", "server/NAME", "gateway/SLOT", "process/INSTANCE", or the bare name of a server. */
+static bool is_meant(const struct child *child, struct span target)
+{
+	char text[LIMIT_SERVER_NAME + 16];
+
+	snprintf(text, sizeof(text), "process/%llu", (unsigned long long)child->instance);
+	if (span_is(target, text))
+		return true;
+	snprintf(text, sizeof(text), "role/%s", role_name(child->role));
+	if (span_is(target, text))
+		return true;
+	if (child->role != ROLE_UPSTREAM && child->role != ROLE_GATEWAY)
+		return false;
+	snprintf(text, sizeof(text), "%s/%s", child->role == ROLE_UPSTREAM ? "server" : "gateway",
+		child->name);
+	return span_is(target, text) ||
+	       (child->role == ROLE_UPSTREAM && span_is(target, child->name));
+}
+
 /*
- * "role/NAME", "server/NAME", "process/INSTANCE", or the bare name of a server: end those; their
- * supervisor starts them again.
+ * A gateway gets a successor first. A session worker ends when its calls are done. The others are
+ * ended, and their supervisor starts them again: the policy does not know, it has asked nobody.
  */
+static int restart_child(struct node *node, struct child *child, struct err *err)
+{
+	if (child->role == ROLE_GATEWAY)
+		return node_swap(node, child, err);
+	if (child->role == ROLE_WORKER) {
+		child_stop(child, (uint32_t)node->config->session_request_timeout);
+		return 0;
+	}
+	child_stop(child, child->stop_ms);
+	child_kill_later(child, child->stop_ms);
+	return 0;
+}
+
 static void command_restart(struct node *node, struct link *link, const struct message *msg)
 {
 	struct child *child, *next;
 	unsigned n = 0;
 	char text[320];
+	struct err err = {0};
+	int r = 0;
 
 	HASH_ITER (hh, node->children.by_instance, child, next) {
-		char target[LIMIT_SERVER_NAME + 16], one[40];
-
-		snprintf(one, sizeof(one), "process/%llu", (unsigned long long)child->instance);
-		snprintf(target, sizeof(target), "role/%s", role_name(child->role));
-		if (child->role == ROLE_UPSTREAM && !span_is(msg->payload, target))
-			snprintf(target, sizeof(target), "server/%s", child->name);
 		if (child->role == ROLE_KEEPER || child->state != CHILD_RUNNING ||
-			(!span_is(msg->payload, target) && !span_is(msg->payload, one) &&
-				(child->role != ROLE_UPSTREAM ||
-					!span_is(msg->payload, child->name))))
+			child->replaces || !is_meant(child, msg->payload))
 			continue;
-		/* the policy does not know: it has asked nobody to stop */
-		child_stop(child, child->stop_ms);
-		child_kill_later(child, child->stop_ms);
-		if (child->role == ROLE_GATEWAY)
-			node_check_loans(node);
+		r = restart_child(node, child, &err);
+		if (r < 0)
+			break;
 		n++;
 	}
-	if (n)
+	if (r < 0)
+		snprintf(text, sizeof(text), "%s", err_text(&err));
+	else if (n)
 		snprintf(text, sizeof(text), "%u restarted", n);
 	else
 		explain_restart(node, msg->payload, text, sizeof(text));
-	reply(link, msg->stream, n ? 0 : ERR_NOT_FOUND, text, SPAN_NONE);
+	reply(link, msg->stream, r < 0 ? r : n ? 0 : ERR_NOT_FOUND, text, SPAN_NONE);
 }
 
 /* "server/NAME" or "role/NAME"; empty: the whole node. name: room for the server's. */
@@ -513,17 +542,27 @@ static void command_log_level(struct node *node, struct link *link, const struct
 	reply(link, msg->stream, r, r < 0 ? err_text(&err) : text, SPAN_NONE);
 }
 
-static void command_restart_sessions(
-	struct node *node, struct link *link, const struct message *msg)
+static void roll(struct node *node, struct link *link, const struct message *msg, enum role role)
 {
 	struct err err = {0};
 	unsigned total = 0;
 	char text[160];
-	int r = node_roll_sessions(node, &total, &err);
+	int r = node_roll(node, role, &total, &err);
 
-	snprintf(text, sizeof(text), "%u session workers are being replaced, one after the other",
-		total);
+	snprintf(text, sizeof(text), "%u %s are being replaced, one after the other", total,
+		role == ROLE_GATEWAY ? "gateways" : "session workers");
 	reply(link, msg->stream, r, r < 0 ? err_text(&err) : text, SPAN_NONE);
+}
+
+static void command_restart_sessions(
+	struct node *node, struct link *link, const struct message *msg)
+{
+	roll(node, link, msg, ROLE_WORKER);
+}
+
+static void command_restart_edge(struct node *node, struct link *link, const struct message *msg)
+{
+	roll(node, link, msg, ROLE_GATEWAY);
 }
 
 static void reload(struct node *node, struct link *link, const struct message *msg, bool dry)
@@ -555,6 +594,7 @@ static const struct {
 	{"stop", command_stop},
 	{"restart", command_restart},
 	{"restart-sessions", command_restart_sessions},
+	{"restart-edge", command_restart_edge},
 	{"log-level", command_log_level},
 	{"reload", command_reload},
 	{"reload-dry-run", command_reload_dry},

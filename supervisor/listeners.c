@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 static int add(struct node *node, const struct config_listen *where, unsigned index, unsigned slot,
@@ -110,11 +109,7 @@ void node_close_listeners(struct node *node)
 		if (row->owned)
 			close(row->fd);
 	}
-	for (unsigned i = 0; i < NODE_LISTENERS_MAX; i++)
-		if (node->counters[i] > 0) {
-			close(node->counters[i]);
-			node->counters[i] = 0;
-		}
+	node_close_counters(node);
 	node->n_listeners = 0;
 }
 
@@ -129,28 +124,12 @@ void node_send_listener(const struct node_listener *row, struct link *link, bool
 	link_send(link, MSG_LISTENER, 0, &listener, SPAN_NONE, &row->fd);
 }
 
-/*
- * What one process of the slot counts, the next goes on with. Without it a gateway counts for
- * itself.
- */
-static void give_counters(struct node *node, struct child *child)
-{
-	unsigned slot = (unsigned)atoi(child->name);
-
-	if (slot >= NODE_LISTENERS_MAX)
-		return;
-	if (node->counters[slot] <= 0)
-		node->counters[slot] = memfd_create("gatehouse-counters", MFD_CLOEXEC);
-	if (node->counters[slot] > 0)
-		link_send(child->link, MSG_COUNTERS, 0, NULL, SPAN_NONE, &node->counters[slot]);
-}
-
 void node_give_listeners(struct node *node, struct child *child)
 {
 	const char *kind = child->role == ROLE_GATEWAY ? "mcp" : "metrics";
 
 	if (child->role == ROLE_GATEWAY)
-		give_counters(node, child);
+		node_give_counters(node, child);
 	for (unsigned i = 0; i < node->n_listeners; i++) {
 		const struct node_listener *row = &node->listeners[i];
 

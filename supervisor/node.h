@@ -8,7 +8,8 @@
  *   control.c   what the admin process asks and commands     reload.c  a new configuration
  *   kept.h    what outlives an upstream worker           sandbox.c who has a system call filter
  *   levels.c    log levels, of all or some                log_file.c  the log file and its rotation
- *   watch.c     the configuration file under watch         rolling.c   session workers replaced one by one
+ *   watch.c     the configuration file under watch         rolling.c   processes replaced one by one
+ *   swap.c      a gateway's successor, ready first
  */
 #ifndef GATEHOUSE_NODE_H
 #define GATEHOUSE_NODE_H
@@ -60,6 +61,15 @@ struct node_options {
 	bool private;       /* no metrics port: there may be several such nodes of one configuration */
 };
 
+/* Processes of one gateway slot at once: one that serves, its successor, predecessors that finish. */
+#define NODE_GENERATIONS 8
+
+/* Memory in which a gateway counts. */
+struct node_counters {
+	int fd;         /* 0: none yet */
+	uint64_t owner; /* the latest process that counts there */
+};
+
 struct node {
 	struct event_base *base;
 	const struct node_options *options;
@@ -97,8 +107,7 @@ struct node {
 	struct node_tally tally[ROLE_MAX];
 	bool reload_failed; /* the last one */
 	struct event *loans;
-	/* by slot: memory in which its gateway counts; 0: none yet */
-	int counters[NODE_LISTENERS_MAX];
+	struct node_counters counters[NODE_LISTENERS_MAX][NODE_GENERATIONS]; /* by slot */
 	uint64_t lent[NODE_LISTENERS_MAX]; /* by slot: the gateway that serves it for another, or 0 */
 	struct server_retry *retries;
 	struct kept *kept; /* one for each process of a stdio server (kept.h) */
@@ -227,11 +236,33 @@ void node_close_log(struct node *node);
 int node_watch_config(struct node *node, struct err *err);
 void node_unwatch_config(struct node *node);
 
-/* rolling.c: replace all session workers of now. -ERR_BUSY while that goes on, -ERR_NO_MEMORY. */
-int node_roll_sessions(struct node *node, unsigned *ret_total, struct err *err);
-/* {"total","replaced","finishing","running"} of the latest; zeros when there was none. */
+/*
+ * rolling.c: replace all session workers (ROLE_WORKER) or gateways (ROLE_GATEWAY) of now, one after the
+ * other. -ERR_BUSY while that goes on, -ERR_NO_MEMORY.
+ */
+int node_roll(struct node *node, enum role role, unsigned *ret_total, struct err *err);
+/* {"role","total","replaced","finishing","failed","running"} of the latest; zeros when there was none. */
 void node_write_rolling(struct node *node, struct buf *out);
 void node_rolling_free(struct node *node);
+
+/*
+ * swap.c: begin to replace a gateway that runs. -ERR_BUSY: it is being replaced, the node stops, or too
+ * many predecessors still finish; or why a process cannot be made. The outcome is logged.
+ */
+int node_swap(struct node *node, struct child *child, struct err *err);
+bool node_is_being_swapped(struct node *node, const struct child *child);
+/* It is ready: true when it was a successor, which has its place now (or is told to stop). */
+bool node_swap_ready(struct child *fresh);
+/* It is gone: true when the policy does not know it, because it was replaced or never got its place. */
+bool node_swap_exited(const struct child *child, const char *reason);
+/* The node stops: successors that are not ready yet end. */
+void node_swaps_abandon(struct node *node);
+/* By what number the policy knows it, and whom it means by a number; NULL: nobody who lives. */
+uint64_t node_policy_number(const struct child *child);
+struct child *node_acting(struct node *node, uint64_t number);
+void node_on_connection(struct link *link, const struct message *msg, void *arg);
+void node_give_counters(struct node *node, struct child *child);
+void node_close_counters(struct node *node);
 
 /* main.c: what the command line says wins. -ERR_CONFIG when the configuration does not go with it. */
 int node_apply_options(const struct node_options *options, struct config *config, struct err *err);

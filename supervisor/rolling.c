@@ -1,20 +1,22 @@
 /*
- * All session workers replaced, one after the other: each is told to stop, answers what it was
- * asked, and ends; with the next request, or at once where one waits, a fresh worker takes up its
- * session. Nobody is ended in the middle of a call.
+ * All session workers, or all gateways, replaced one after the other. A session worker is told to
+ * stop, and hands its session over when its calls are done; a gateway gets a successor (swap.c).
+ * Nobody is ended in the middle of a call.
  */
 #include "clock.h"
 #include "node.h"
 
 #include <stdlib.h>
 
-/* One that has a long call to finish does so by itself while the next ones go on. */
+/* A worker that has a long call to finish does so by itself while the next ones go on. */
 #define PATIENCE_MS 5000u
 #define LOOK_MS 5u
 
 struct rolling {
+	enum role role;
 	uint64_t *instances;
 	unsigned total, next;
+	unsigned failed; /* gateways that could not be replaced */
 	uint64_t asked_ms; /* when the one before next was */
 	struct event *tick;
 };
@@ -35,21 +37,51 @@ static void look_soon(struct rolling *rolling)
 	event_add(rolling->tick, &soon);
 }
 
-static void ask_to_stop(struct node *node, struct rolling *rolling)
+static void give_successor(struct node *node, struct child *child)
+{
+	struct err err = {0};
+
+	if (node_swap(node, child, &err) < 0)
+		log_error("process.not_replaced", err_text(&err),
+			KV_STR("child_role", role_name(child->role)), KV_STR("name", child->name));
+}
+
+static void replace_next(struct node *node, struct rolling *rolling)
 {
 	struct child *child = children_find(&node->children, rolling->instances[rolling->next++]);
 
 	rolling->asked_ms = clock_ms();
-	/* no kill follows: how long it takes is for its calls to say */
-	if (child && child->state == CHILD_RUNNING)
+	if (!child || child->state != CHILD_RUNNING)
+		return;
+	if (rolling->role == ROLE_GATEWAY)
+		give_successor(node, child);
+	else
+		/* no kill follows: how long it takes is for its calls to say */
 		child_stop(child, (uint32_t)node->config->session_request_timeout);
 }
 
 /* With the one before next, or for now. */
 static bool is_through(struct node *node, const struct rolling *rolling)
 {
-	return rolling->next == 0 || clock_ms() >= rolling->asked_ms + PATIENCE_MS ||
-	       !children_find(&node->children, rolling->instances[rolling->next - 1]);
+	const struct child *child =
+		rolling->next == 0 ? NULL
+				   : children_find(&node->children,
+					     rolling->instances[rolling->next - 1]);
+
+	if (!child)
+		return true;
+	return rolling->role == ROLE_GATEWAY
+		       ? child->replaced || !node_is_being_swapped(node, child)
+		       : clock_ms() >= rolling->asked_ms + PATIENCE_MS;
+}
+
+/* The one before next is a gateway that got no successor. */
+static void note_failure(struct node *node, struct rolling *rolling)
+{
+	const struct child *child =
+		children_find(&node->children, rolling->instances[rolling->next - 1]);
+
+	rolling->failed += rolling->role == ROLE_GATEWAY && child && !child->replaced;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -61,14 +93,21 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (node->stopping)
 		return;
-	if (is_through(node, rolling) && rolling->next < rolling->total)
-		ask_to_stop(node, rolling);
-	if (rolling->next < rolling->total || !is_through(node, rolling))
+	if (!is_through(node, rolling)) {
 		look_soon(rolling);
-	else
-		log_info("sessions.replaced", "the session workers have been replaced",
-			KV_INT("workers", rolling->total),
-			KV_INT("finishing", count_waiting(rolling, &node->children)));
+		return;
+	}
+	if (rolling->next > 0)
+		note_failure(node, rolling);
+	if (rolling->next < rolling->total) {
+		replace_next(node, rolling);
+		look_soon(rolling);
+		return;
+	}
+	log_info("processes.replaced", "", KV_STR("of", role_name(rolling->role)),
+		KV_INT("count", rolling->total - rolling->failed),
+		KV_INT("failed", rolling->failed),
+		KV_INT("finishing", count_waiting(rolling, &node->children)));
 }
 
 static bool is_under_way(struct node *node)
@@ -82,26 +121,28 @@ static void collect(struct node *node, struct rolling *rolling)
 	struct child *child;
 
 	for (child = node->children.by_instance; child; child = child->hh.next)
-		if (child->role == ROLE_WORKER && child->state == CHILD_RUNNING)
+		if (child->role == rolling->role && child->state == CHILD_RUNNING &&
+			!child->replaced && !child->replaces)
 			rolling->instances[rolling->total++] = child->instance;
 }
 
-int node_roll_sessions(struct node *node, unsigned *ret_total, struct err *err)
+int node_roll(struct node *node, enum role role, unsigned *ret_total, struct err *err)
 {
 	struct rolling *rolling;
 
 	if (is_under_way(node))
-		return err_set(err, ERR_BUSY, "session workers are being replaced already");
+		return err_set(err, ERR_BUSY, "processes are being replaced already");
 	node_rolling_free(node);
 	rolling = node->rolling = calloc(1, sizeof(*rolling));
 	if (rolling) {
-		rolling->instances = calloc(node->children.of_role[ROLE_WORKER] + 1,
-			sizeof(*rolling->instances));
+		rolling->role = role;
+		rolling->instances = calloc(
+			node->children.of_role[role] + 1, sizeof(*rolling->instances));
 		rolling->tick = evtimer_new(node->base, on_tick, node);
 	}
 	if (!rolling || !rolling->instances || !rolling->tick) {
 		node_rolling_free(node);
-		return err_set(err, ERR_NO_MEMORY, "no memory for a list of session workers");
+		return err_set(err, ERR_NO_MEMORY, "no memory for a list of processes");
 	}
 	collect(node, rolling);
 	*ret_total = rolling->total;
@@ -111,12 +152,18 @@ int node_roll_sessions(struct node *node, unsigned *ret_total, struct err *err)
 
 void node_write_rolling(struct node *node, struct buf *out)
 {
-	const struct rolling *rolling = node->rolling;
-	unsigned total = rolling ? rolling->total : 0, asked = rolling ? rolling->next : 0;
-	unsigned waiting = rolling ? count_waiting(rolling, &node->children) : 0;
+	static const struct rolling none = {.role = ROLE_WORKER};
+	const struct rolling *rolling = node->rolling ? node->rolling : &none;
+	unsigned waiting = count_waiting(rolling, &node->children);
+	/* a gateway that still finishes has its successor, a worker has not yet handed over */
+	unsigned open = rolling->role == ROLE_WORKER ? waiting : rolling->failed;
 
-	buf_printf(out, "{\"total\":%u,\"replaced\":%u,\"finishing\":%u,\"running\":%s}", total,
-		asked - waiting, waiting, is_under_way(node) ? "true" : "false");
+	buf_printf(out,
+		"{\"role\":\"%s\",\"total\":%u,\"replaced\":%u,\"finishing\":%u,\"failed\":%u,"
+		"\"running\":%s}",
+		role_name(rolling->role), rolling->total,
+		rolling->next > open ? rolling->next - open : 0, waiting, rolling->failed,
+		is_under_way(node) ? "true" : "false");
 }
 
 void node_rolling_free(struct node *node)

@@ -212,7 +212,7 @@ static void on_report(struct node *node, const struct action *action)
 
 static void signal_child(struct node *node, const struct action *action, bool kill)
 {
-	struct child *child = children_find(&node->children, action->instance);
+	struct child *child = node_acting(node, action->instance);
 
 	if (!child)
 		return;
@@ -342,6 +342,7 @@ static void drain_gateways(struct node *node)
 	for (child = node->children.by_instance; child; child = child->hh.next)
 		if (child->role == ROLE_GATEWAY && child->state == CHILD_RUNNING)
 			child_stop(child, child->stop_ms);
+	node_swaps_abandon(node);
 	node_close_listeners(node);
 }
 
@@ -375,6 +376,8 @@ void node_child_ready(struct child *child)
 		node_server_ready(node, child->name);
 	if (child->role == ROLE_GATEWAY)
 		node_check_loans(node);
+	if (node_swap_ready(child))
+		return;
 	tree_child_ready(node->tree, clock_ms(), child->instance, 0);
 	node_turn(node);
 }
@@ -447,6 +450,7 @@ const struct link_handlers node_child_handlers = {
 			[MSG_WORKER_WANT] = node_on_worker_want,
 			[MSG_WORKER_KILL] = node_on_worker_kill,
 			[MSG_SERVING] = node_on_serving,
+			[MSG_CONNECTION] = node_on_connection,
 			[MSG_FORKED] = node_on_forked,
 			[MSG_FORK_FAILED] = node_on_fork_failed,
 			[MSG_SERVER_SPAWN] = node_on_server_spawn,
@@ -524,7 +528,9 @@ static void on_child_exited(struct child *child, int code, int status, void *arg
 	count_exit(node, child, code, status);
 	tell_exit(node, child, reason);
 	node_release_dependants(node, child);
-	tree_child_exited(node->tree, clock_ms(), child->instance, &exit_status);
+	if (node_swap_exited(child, reason))
+		return;
+	tree_child_exited(node->tree, clock_ms(), node_policy_number(child), &exit_status);
 	node_turn(node);
 }
 

@@ -164,7 +164,7 @@ static void serve(struct event_base *base, struct http_server *server, struct sp
 	feed(base, ends[1], text, step);
 	answer_held();
 	turn(base, ends[1]);
-	http_server_drain(server);
+	http_server_drain(server, HTTP_DRAIN_CLOSE);
 	turn(base, ends[1]);
 	close(ends[1]);
 	event_base_loop(base, EVLOOP_NONBLOCK);

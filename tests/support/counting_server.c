@@ -5,7 +5,8 @@
  *
  * Tool count: {key, delay_ms}. Appends "KEY PID\n" to FILE with one write, then answers "counted
  * KEY", after delay_ms milliseconds if given. Each line in FILE is one execution, whatever became
- * of the answer. Tool crash: ends by SIGSEGV without an answer. Tool quit: exits 0 without an
+ * of the answer. Tool ticks: {count, every_ms}. Answers, then says count log messages, numbered from 1,
+ * that belong to no call. Tool crash: ends by SIGSEGV without an answer. Tool quit: exits 0 without an
  * answer.
  */
 #include "stdio_mcp.h"
@@ -18,6 +19,10 @@
 
 static int file = -1;
 
+static struct {
+	int said, count, every_ms;
+} ticks;
+
 static void count(struct stdio_mcp *mcp, const char *id, const cJSON *arguments)
 {
 	const char *key = stdio_mcp_text(arguments, "key", "");
@@ -27,6 +32,24 @@ static void count(struct stdio_mcp *mcp, const char *id, const cJSON *arguments)
 	stdio_mcp_write(file, line, (size_t)n);
 	snprintf(said, sizeof said, "counted %.200s", key);
 	stdio_mcp_answer(mcp, id, said, stdio_mcp_int(arguments, "delay_ms", 0));
+}
+
+static void next_tick(struct stdio_mcp *mcp)
+{
+	char params[64];
+	if (ticks.said >= ticks.count)
+		return;
+	snprintf(params, sizeof params, "{\"level\":\"info\",\"data\":{\"tick\":%d}}", ++ticks.said);
+	stdio_mcp_notify(mcp, "notifications/message", params, ticks.every_ms, next_tick);
+}
+
+static void start_ticks(struct stdio_mcp *mcp, const char *id, const cJSON *arguments)
+{
+	ticks.said = 0;
+	ticks.count = stdio_mcp_int(arguments, "count", 1);
+	ticks.every_ms = stdio_mcp_int(arguments, "every_ms", 10);
+	stdio_mcp_answer(mcp, id, "ticking", 0);
+	next_tick(mcp);
 }
 
 static void crash(struct stdio_mcp *mcp, const char *id, const cJSON *arguments)
@@ -52,6 +75,10 @@ static const struct stdio_mcp_tool tools[] = {
 		"{\"type\":\"object\",\"properties\":{\"key\":{\"type\":\"string\"},"
 		"\"delay_ms\":{\"type\":\"integer\"}},\"required\":[\"key\"]}",
 		count},
+	{"ticks", "Says log messages",
+		"{\"type\":\"object\",\"properties\":{\"count\":{\"type\":\"integer\"},"
+		"\"every_ms\":{\"type\":\"integer\"}}}",
+		start_ticks},
 	{"crash", "Dies by a signal", NO_ARGUMENTS, crash},
 	{"quit", "Exits", NO_ARGUMENTS, quit},
 	{0},

@@ -20,6 +20,7 @@
 struct delayed {
 	int64_t due_ms;
 	char *line;
+	void (*then)(struct stdio_mcp *mcp); /* or NULL */
 };
 
 static struct {
@@ -86,6 +87,20 @@ static void answer(struct stdio_mcp *mcp, const char *id, const char *member, co
 	free(line);
 }
 
+/* Takes line over. */
+static void say_later(
+	struct stdio_mcp *mcp, char *line, int delay_ms, void (*then)(struct stdio_mcp *mcp))
+{
+	if (delay_ms <= 0 && !then) {
+		say(mcp, line);
+		free(line);
+		return;
+	}
+	if (in.delayed_count == MAX_DELAYED)
+		exit(EXIT_LIMIT);
+	in.delayed[in.delayed_count++] = (struct delayed){now_ms() + delay_ms, line, then};
+}
+
 void stdio_mcp_answer(struct stdio_mcp *mcp, const char *id, const char *text, int delay_ms)
 {
 	cJSON *result = cJSON_CreateObject();
@@ -97,34 +112,43 @@ void stdio_mcp_answer(struct stdio_mcp *mcp, const char *id, const char *text, i
 	char *line = make_line(id, "result", body);
 	cJSON_free(body);
 	cJSON_Delete(result);
-	if (delay_ms <= 0) {
-		say(mcp, line);
-		free(line);
-		return;
-	}
-	if (in.delayed_count == MAX_DELAYED)
-		exit(EXIT_LIMIT);
-	in.delayed[in.delayed_count++] = (struct delayed){now_ms() + delay_ms, line};
+	say_later(mcp, line, delay_ms, NULL);
+}
+
+void stdio_mcp_notify(struct stdio_mcp *mcp, const char *method, const char *params, int delay_ms,
+	void (*then)(struct stdio_mcp *mcp))
+{
+	char *line = NULL;
+	if (asprintf(&line, "{\"jsonrpc\":\"2.0\",\"method\":\"%s\",\"params\":%s}\n", method,
+		    params) < 0)
+		abort();
+	say_later(mcp, line, delay_ms, then);
+}
+
+/* What is due first, or NULL. */
+static struct delayed *first_delayed(void)
+{
+	struct delayed *first = NULL;
+	for (size_t i = 0; i < in.delayed_count; i++)
+		if (!first || in.delayed[i].due_ms < first->due_ms)
+			first = &in.delayed[i];
+	return first;
 }
 
 /* Says what is due; returns milliseconds until the next is, or -1. */
 static int say_due(struct stdio_mcp *mcp)
 {
 	int64_t now = now_ms();
-	int64_t next = -1;
-	for (size_t i = 0; i < in.delayed_count;) {
-		struct delayed *d = &in.delayed[i];
-		if (d->due_ms <= now) {
-			say(mcp, d->line);
-			free(d->line);
-			*d = in.delayed[--in.delayed_count];
-			continue;
-		}
-		if (next < 0 || d->due_ms < next)
-			next = d->due_ms;
-		i++;
+	struct delayed *first;
+	while ((first = first_delayed()) && first->due_ms <= now) {
+		struct delayed due = *first;
+		*first = in.delayed[--in.delayed_count];
+		say(mcp, due.line);
+		free(due.line);
+		if (due.then)
+			due.then(mcp);
 	}
-	return next < 0 ? -1 : (int)(next - now);
+	return first ? (int)(first->due_ms - now) : -1;
 }
 
 static void initialize(struct stdio_mcp *mcp, const char *id, const cJSON *params)

@@ -37,6 +37,10 @@ int stdio_mcp_run(struct stdio_mcp *mcp);
 /* Answers a tools/call with one text block, at once or `delay_ms` milliseconds later. */
 void stdio_mcp_answer(struct stdio_mcp *mcp, const char *id, const char *text, int delay_ms);
 
+/* A notification, `delay_ms` milliseconds from now, and then what follows. params: JSON. */
+void stdio_mcp_notify(struct stdio_mcp *mcp, const char *method, const char *params, int delay_ms,
+	void (*then)(struct stdio_mcp *mcp));
+
 /* Writes all of it to a descriptor; ends the program when nobody reads any more. */
 void stdio_mcp_write(int fd, const void *bytes, size_t size);
 

@@ -791,7 +791,7 @@ START_TEST(test_drain)
 	unsigned a = h2_get(&h2, "/hold"), b;
 
 	h2_run(&h2, 20);
-	http_server_drain(owner.peer.server);
+	http_server_drain(owner.peer.server, HTTP_DRAIN_CLOSE);
 	/* that it will end; then, after the ping, with which stream */
 	ck_assert(h2_wait_goaway(&h2, 2));
 	ck_assert_uint_eq(h2.goaway_code, NGHTTP2_NO_ERROR);
@@ -819,7 +819,7 @@ START_TEST(test_drain_without_pong)
 	apply_limits(false);
 	greet(&c);
 	peer_run(&owner.peer, 20);
-	http_server_drain(owner.peer.server);
+	http_server_drain(owner.peer.server, HTTP_DRAIN_CLOSE);
 	ck_assert(client_wait_closed(&c, 5000));
 	client_close(&c);
 }

@@ -100,7 +100,7 @@ static void answer_path(struct http_conn *conn, const struct http_request *reque
 
 static void drain_and_answer(struct http_conn *conn, const struct http_request *request)
 {
-	http_server_drain(owner.peer.server);
+	http_server_drain(owner.peer.server, HTTP_DRAIN_CLOSE);
 	answer_path(conn, request);
 }
 
@@ -818,7 +818,7 @@ START_TEST(test_drain)
 	ck_assert(client_wait(&idle, "/a?;"));
 	client_say(&busy, REQUEST("/hold"));
 	peer_run(&owner.peer, 5);
-	http_server_drain(owner.peer.server);
+	http_server_drain(owner.peer.server, HTTP_DRAIN_CLOSE);
 	ck_assert(client_wait_closed(&idle, 1000));
 	client_close(&idle);
 	client_say(&fresh, REQUEST("/fresh"));
@@ -868,7 +868,7 @@ START_TEST(test_drain_finds_request)
 	client_say(&c, REQUEST("/a"));
 	ck_assert(client_wait(&c, "/a?;"));
 	ck_assert_int_gt(send(c.fd, REQUEST("/b"), strlen(REQUEST("/b")), 0), 0);
-	http_server_drain(owner.peer.server);
+	http_server_drain(owner.peer.server, HTTP_DRAIN_CLOSE);
 	ck_assert(client_wait(&c, "/b?;"));
 	ck_assert_uint_eq(client_count(&c, "Connection: close"), 1);
 	ck_assert(client_wait_closed(&c, 1000));
