@@ -69,10 +69,11 @@ static const struct {
 	       "name that gatehouse sessions shows, SERVER the pid of a stdio server.\n"},
 	{"tools", "RO: the server says that the tool only reads. Descriptions are cut to the width\n"
 		  "of the terminal, or COLUMNS; they are whole where the output is no terminal.\n"},
-	{"restart", "A server's or role's processes are started again at once; a bare NAME is a\n"
-		    "server's. With sessions --rolling, each session worker hands its session over\n"
-		    "between two calls; with edge --rolling, each gateway gets a successor that is\n"
-		    "ready first and takes its connections over: no client loses a call.\n"},
+	{"restart", "KIND is server, role, gateway or session; a bare NAME is a server's. The process\n"
+		    "of a server or role is started again at once. With sessions --rolling, each\n"
+		    "session worker hands its session over between two calls; with edge --rolling,\n"
+		    "each gateway gets a successor that is ready first and takes its connections\n"
+		    "over: no client loses a call.\n"},
 	{"log-level", "Of a server or role, the level stays until the time is over or the level of the\n"
 		      "whole node is set, which ends all others. A restart takes it from log.level.\n"},
 };

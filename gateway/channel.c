@@ -148,7 +148,10 @@ bool channel_is_busy(const struct channel *channel)
 static void drain(struct channel *channel)
 {
 	if (channel->state < CHANNEL_ENDING && !channel_is_busy(channel))
-		channel_end(channel, CHANNEL_AWAY, "this gateway is being stopped");
+		channel_end(channel,
+			process_has_successor(channel->gateway->process) ? CHANNEL_RESTART
+									  : CHANNEL_AWAY,
+			"this gateway is being stopped");
 }
 
 void channels_drain(struct gateway *gateway)

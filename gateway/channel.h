@@ -39,6 +39,7 @@ enum channel_end {
 	CHANNEL_AWAY = 1001,     /* this gateway ends */
 	CHANNEL_MISUSED = 1008,  /* the client breaks a rule */
 	CHANNEL_FAILED = 1011,   /* our fault */
+	CHANNEL_RESTART = 1012,  /* this gateway ends, and its successor is there */
 	CHANNEL_TOO_SLOW = 1013, /* one side does not keep up */
 };
 

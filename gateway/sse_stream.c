@@ -181,7 +181,7 @@ static void end(struct channel *channel, enum channel_end why, const char *text)
 	struct http_conn *conn = channel->conn;
 
 	(void)text;
-	if (why == CHANNEL_DONE || why == CHANNEL_AWAY) {
+	if (why == CHANNEL_DONE || why == CHANNEL_AWAY || why == CHANNEL_RESTART) {
 		stream->ends = true;
 		pump(stream);
 		return;

@@ -7,6 +7,7 @@
 #include "clock.h"
 #include "exchange.h"
 #include "gateway.h"
+#include "hash.h"
 #include "payloads.h"
 #include "points.h"
 #include "route.h"
@@ -16,6 +17,8 @@
 
 /* Handed to the connection at once; its own bound is a small multiple (edge.c). */
 #define PIECE_MAX LIMIT_FRAME_PAYLOAD
+/* How soon clients whose event stream ends because its gateway does are to come back. */
+#define RETRY_FIRST_MS 200u
 /* What an event makes of its data at most: each line end begins another "data: ". */
 #define EVENT_GROWTH 7u
 
@@ -171,14 +174,30 @@ static void stream_cut(struct exchange *exchange)
 	end_by_us(exchange, "failed");
 }
 
+/* All come back, each at another time: RETRY_FIRST_MS to twice that. */
+static void write_retry(struct exchange *exchange)
+{
+	uint64_t spread = hash64(exchange->request_id, REQUEST_ID_MAX - 1, 0) % RETRY_FIRST_MS;
+	struct buf out;
+
+	if (exchange->verb != EXCHANGE_GET || !exchange->between_events || exchange->queue.len)
+		return;
+	buf_init(&out, 64);
+	if (sse_write_retry(&out, (unsigned)(RETRY_FIRST_MS + spread)) == 0)
+		http_conn_write(exchange->conn, buf_span(&out));
+	buf_free(&out);
+}
+
 void exchanges_end_streams(struct gateway *gateway)
 {
 	struct exchange *exchange, *next;
 
 	DL_FOREACH_SAFE2(gateway->streams, exchange, next, quiet_next)
 	{
-		if (exchange_is_endless(exchange) && !exchange->ended)
-			end_by_us(exchange, "ok");
+		if (!exchange_is_endless(exchange) || exchange->ended)
+			continue;
+		write_retry(exchange);
+		end_by_us(exchange, "ok");
 	}
 }
 

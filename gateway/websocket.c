@@ -190,7 +190,7 @@ static void end(struct channel *channel, enum channel_end why, const char *text)
 {
 	struct ws_channel *websocket = of_channel(channel);
 
-	if (why == CHANNEL_DONE || why == CHANNEL_AWAY)
+	if (why == CHANNEL_DONE || why == CHANNEL_AWAY || why == CHANNEL_RESTART)
 		websocket_finish(websocket->ws, (enum websocket_code)why, text);
 	else
 		websocket_close(websocket->ws, (enum websocket_code)why, text);

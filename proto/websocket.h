@@ -43,6 +43,7 @@ enum websocket_code {
 	WEBSOCKET_POLICY = 1008,
 	WEBSOCKET_TOO_BIG = 1009,
 	WEBSOCKET_INTERNAL = 1011,
+	WEBSOCKET_RESTART = 1012, /* IANA's registry: Service Restart */
 	WEBSOCKET_TRY_LATER = 1013,
 };
 

@@ -271,6 +271,7 @@ static void let_listen(struct streams *streams, struct stream *stream, struct ex
 		exchange_evict(before);
 	exchange->events = stream;
 	stream->sink = exchange;
+	streams->unheard = streams->unheard_bytes = 0;
 }
 
 void stream_attach(struct streams *streams, struct stream *stream, struct exchange *exchange)
@@ -282,13 +283,17 @@ void stream_attach(struct streams *streams, struct stream *stream, struct exchan
 static void record_event(struct streams *streams, const struct stream *stream, uint64_t id,
 	struct span data, bool droppable)
 {
-	bool full = streams->n_events > streams->max_events / 2 ||
-		    streams->bytes > streams->max_bytes / 2;
+	bool full = streams->unheard > streams->max_events / 2 ||
+		    streams->unheard_bytes > streams->max_bytes / 2;
 
 	if (streams->worker->session.era == MCP_MODERN || (droppable && !stream->sink && full))
 		return;
 	if (!POINT(EARLY) && !stream->sink)
 		return;
+	if (!stream->sink) {
+		streams->unheard++;
+		streams->unheard_bytes += data.len;
+	}
 	keep(streams, stream->number, id, data);
 	note_unsaved(streams, stream->number, id, data);
 }

@@ -44,6 +44,7 @@ struct streams {
 	struct event_record *events; /* oldest first */
 	size_t n_events, bytes;
 	size_t max_events, max_bytes;
+	size_t unheard, unheard_bytes; /* kept since somebody last began to listen, for nobody there */
 	uint64_t next_id;
 	uint64_t reserved_id; /* ids below it may be used */
 	struct buf unsaved;   /* records for the session manager */
@@ -68,8 +69,8 @@ struct stream *stream_new(struct streams *streams);
  * one goes.
  */
 void stream_attach(struct streams *streams, struct stream *stream, struct exchange *exchange);
-/* A message for the client, logged; droppable ones without a listener only while the log is less
- * than half full. */
+/* A message for the client, logged; droppable ones without a listener only while what waits for one
+ * fills less than half of the log. */
 void stream_send(
 	struct streams *streams, struct stream *stream, struct span message, bool droppable);
 /* The last message has been sent. Ends the listening exchange. */
