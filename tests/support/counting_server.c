@@ -3,11 +3,11 @@
  *
  *     counting_server FILE
  *
- * Tool count: {key, delay_ms}. Appends "KEY PID\n" to FILE with one write, then answers "counted
- * KEY", after delay_ms milliseconds if given. Each line in FILE is one execution, whatever became
- * of the answer. Tool ticks: {count, every_ms}. Answers, then says count log messages, numbered from 1,
- * that belong to no call. Tool crash: ends by SIGSEGV without an answer. Tool quit: exits 0 without an
- * answer.
+ * Tool count: {key, delay_ms}. Appends "KEY BORN\n" to FILE with one write (born: a number that no
+ * other process has), then answers "counted KEY", after delay_ms milliseconds if given. Each line in
+ * FILE is one execution, whatever became of the answer. Tool ticks: {count, every_ms}. Answers, then
+ * says count log messages, numbered from 1, that belong to no call. Tool crash: ends by SIGSEGV
+ * without an answer. Tool quit: exits 0 without an answer.
  */
 #include "stdio_mcp.h"
 
@@ -15,9 +15,11 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static int file = -1;
+static long long born_ns;
 
 static struct {
 	int said, count, every_ms;
@@ -28,7 +30,7 @@ static void count(struct stdio_mcp *mcp, const char *id, const cJSON *arguments)
 	const char *key = stdio_mcp_text(arguments, "key", "");
 	char line[256];
 	char said[256];
-	int n = snprintf(line, sizeof line, "%.200s %d\n", key, (int)getpid());
+	int n = snprintf(line, sizeof line, "%.200s %lld\n", key, born_ns);
 	stdio_mcp_write(file, line, (size_t)n);
 	snprintf(said, sizeof said, "counted %.200s", key);
 	stdio_mcp_answer(mcp, id, said, stdio_mcp_int(arguments, "delay_ms", 0));
@@ -87,10 +89,13 @@ static const struct stdio_mcp_tool tools[] = {
 int main(int argc, char **argv)
 {
 	struct stdio_mcp mcp = {.name = "counting", .tools = tools};
+	struct timespec now;
 	if (argc != 2) {
 		fprintf(stderr, "usage: counting_server FILE\n");
 		return 2;
 	}
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	born_ns = now.tv_sec * 1000000000LL + now.tv_nsec;
 	file = open(argv[1], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (file < 0) {
 		perror(argv[1]);
