@@ -21,6 +21,7 @@
 
 #include "err.h"
 #include "exit_status.h"
+#include "saved.h"
 #include "spec.h"
 
 #include <stdbool.h>
@@ -90,6 +91,25 @@ int tree_new(const struct supervisor_spec *spec, spec_release_fn *release, void 
 /* Releases all cookies. No action is made: a runtime that wants its children gone stops the tree
  * first. */
 void tree_free(struct tree *tree);
+
+/* The runtime's cookies, as values of an object of their own. */
+struct tree_cookies {
+	void (*save)(struct saved_writer *writer, const void *cookie);
+	/* ctx: as for release. NULL: memory is out, or the values make no sense (then err says so) */
+	void *(*load)(void *ctx, struct span object, struct err *err);
+};
+
+/*
+ * All that the tree knows, for the program that takes this one's place: children, windows, timers, requests, operations
+ * that are under way. -ERR_BUSY while there are actions to take. What the writer's buffer has no room for shows there.
+ */
+int tree_save(struct tree *tree, const struct tree_cookies *cookies, struct saved_writer *writer);
+/*
+ * The tree that was saved as these values; it goes on as the first would have. release and ctx as for tree_new.
+ * -ERR_PROTOCOL: they are no tree that this program knows; -ERR_NO_MEMORY.
+ */
+int tree_load(struct span saved, const struct tree_cookies *cookies, spec_release_fn *release, void *ctx,
+	struct tree **ret_tree, struct err *err);
 
 /* Begin to start the root's children. Once. */
 void tree_start(struct tree *tree, uint64_t now);

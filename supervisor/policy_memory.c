@@ -271,7 +271,8 @@ static int sup_add_children(struct sup *sup, const struct spec_group *group)
 	return 0;
 }
 
-struct sup *sup_new(struct tree *tree, struct child *self, const struct spec_group *group)
+struct sup *sup_new_empty(
+	struct tree *tree, struct child *self, const struct supervisor_flags *flags)
 {
 	struct sup *sup = calloc(1, sizeof(*sup));
 
@@ -284,10 +285,18 @@ struct sup *sup_new(struct tree *tree, struct child *self, const struct spec_gro
 	sup->tree = tree;
 	sup->self = self;
 	sup->instance = self ? self->instance : TREE_ROOT;
-	sup->flags = group->flags;
+	sup->flags = *flags;
 	sup->timer.kind = TIMER_OF_SUP;
-	window_init(&sup->window, (uint64_t)group->flags.intensity,
-		(uint64_t)group->flags.period_s * 1000u);
+	window_init(&sup->window, (uint64_t)flags->intensity, (uint64_t)flags->period_s * 1000u);
+	return sup;
+}
+
+struct sup *sup_new(struct tree *tree, struct child *self, const struct spec_group *group)
+{
+	struct sup *sup = sup_new_empty(tree, self, &group->flags);
+
+	if (!sup)
+		return NULL;
 	if (sup_is_simple(sup)) {
 		sup->template = spec_ref(group->specs[0]);
 	} else if (sup_add_children(sup, group)) {

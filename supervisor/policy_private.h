@@ -106,6 +106,7 @@ struct child {
 	uint64_t request;
 	uint64_t extra;
 	struct exit_status exit;
+	size_t saved; /* policy_saved.c: its number, from 1 */
 	UT_hash_handle by_instance;
 	UT_hash_handle by_id;
 	char id[]; /* "" under simple_one_for_one */
@@ -145,6 +146,7 @@ struct sup {
 	bool start_failed;
 	char end_reason[SPEC_ID_MAX + EXIT_REASON_MAX + 64];
 	struct heap_timer timer; /* the one timer of K5 */
+	size_t saved;            /* policy_saved.c: its number, from 1 */
 	bool awake;
 	struct sup *wake_prev;
 	struct sup *wake_next;
@@ -194,6 +196,7 @@ struct tree {
 	size_t ring_first;
 	size_t ring_count;
 	struct action_slot taken; /* whose cookies the runtime may be looking at */
+	unsigned saves;
 };
 
 enum timer_owner {
@@ -213,6 +216,9 @@ void tree_set_now(struct tree *tree, uint64_t now);
 
 /* policy_memory.c: memory and lists */
 struct sup *sup_new(struct tree *tree, struct child *self, const struct spec_group *group);
+/* Without template and children. */
+struct sup *sup_new_empty(
+	struct tree *tree, struct child *self, const struct supervisor_flags *flags);
 /* Frees the supervisor with all below it, without any action. */
 void sup_free(struct sup *sup);
 void sup_wake(struct sup *sup);

@@ -147,6 +147,8 @@ struct spec_owner {
 /* The policy's own copies. Counted; defaults filled in. */
 struct spec_group {
 	unsigned refs;
+	unsigned saved_in; /* policy_saved.c: in which saving it has which number */
+	size_t saved;
 	struct supervisor_flags flags;
 	size_t n_specs;
 	struct spec **specs;
@@ -154,6 +156,8 @@ struct spec_group {
 
 struct spec {
 	unsigned refs;
+	unsigned saved_in; /* as of a group */
+	size_t saved;
 	struct spec_owner owner;
 	struct child_spec data;   /* id points into this block; supervisor is NULL */
 	struct spec_group *group; /* of a logical supervisor, else NULL */

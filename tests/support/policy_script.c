@@ -187,7 +187,7 @@ static int do_onstop(struct world *world, char **words, int n)
 
 /* Statements that make things happen. */
 
-static void cookie_released(void *ctx, void *cookie)
+void cookie_released(void *ctx, void *cookie)
 {
 	struct world *world = ctx;
 
@@ -518,7 +518,7 @@ static int world_statement(struct world *world, char *text)
 		world_pass(world, TREE_NO_DEADLINE - 1);
 	else
 		world_drain(world);
-	return rc;
+	return rc < 0 ? rc : world_exchange(world);
 }
 
 int world_run(struct world *world, const char *script, struct err *err)

@@ -277,3 +277,64 @@ void world_pass(struct world *world, uint64_t until)
 		}
 	}
 }
+
+/* One tree after the other. */
+
+static void cookie_save(struct saved_writer *writer, const void *cookie)
+{
+	saved_put_uint(writer, "decl", (uint64_t)(uintptr_t)cookie);
+}
+
+static void *cookie_load(void *ctx, struct span object, struct err *err)
+{
+	struct world *world = ctx;
+
+	(void)err;
+	world->cookies++;
+	return (void *)(uintptr_t)saved_get_uint(object, "decl", 0);
+}
+
+static const struct tree_cookies cookies = {cookie_save, cookie_load};
+
+static int save(struct tree *tree, struct buf *out)
+{
+	struct saved_writer writer;
+	int r;
+
+	buf_init(out, 1u << 26);
+	saved_begin(&writer, out, 1, 1);
+	r = tree_save(tree, &cookies, &writer);
+	return r < 0 ? r : saved_end(&writer);
+}
+
+void world_exchange_trees(struct world *world)
+{
+	world->exchanging = true;
+}
+
+int world_exchange(struct world *world)
+{
+	struct tree *tree = NULL;
+	struct span values;
+	struct buf first, second = {0};
+	int r;
+
+	if (!world->exchanging || !world->tree)
+		return 0;
+	r = save(world->tree, &first);
+	if (r == 0)
+		r = saved_read(buf_span(&first), 1, 1, &values, world->err);
+	if (r == 0)
+		r = tree_load(values, &cookies, cookie_released, world, &tree, world->err);
+	if (r == 0)
+		r = save(tree, &second);
+	if (r == 0 && !span_equal(buf_span(&first), buf_span(&second)))
+		r = err_set(world->err, ERR_INTERNAL, "a loaded tree is not what was saved");
+	else if (r < 0 && !world->err->code)
+		err_set(world->err, (enum err_code)-r, "a tree cannot be saved");
+	tree_free(world->tree);
+	world->tree = tree;
+	buf_free(&first);
+	buf_free(&second);
+	return r;
+}

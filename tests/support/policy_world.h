@@ -50,6 +50,11 @@ size_t world_alive(const struct world *world);
 long world_unanswered(const struct world *world);
 /* Frees the tree alone, at whatever point it is. */
 void world_drop_tree(struct world *world);
+/*
+ * From now on the tree is saved after each statement, and the one that is loaded from that takes its place; a tree that is
+ * saved again must come to the same bytes.
+ */
+void world_exchange_trees(struct world *world);
 /* Cookies that the tree has not released: 0 once a tree was freed. */
 long world_cookies(const struct world *world);
 

@@ -57,6 +57,7 @@ struct world {
 	uint64_t requests;
 	bool by_itself;
 	bool reports;
+	bool exchanging;
 	long cookies;
 	long unanswered;
 	struct buf trace;
@@ -72,6 +73,10 @@ long decl_build(struct decl *decl);
 /* A process is gone; word, if any, is said. */
 void process_ends(
 	struct world *world, struct decl *decl, const char *word, const struct exit_status *status);
+/* spec_release_fn */
+void cookie_released(void *ctx, void *cookie);
+/* The tree, saved and loaded, if that is wanted. 0, or what went wrong, in world->err. */
+int world_exchange(struct world *world);
 /* Carries out what the policy wants. */
 void world_drain(struct world *world);
 /* Lets time pass up to a moment, stopping at all that happens on the way. */

@@ -553,18 +553,33 @@ static const struct trace_row rows[] = {
 		"which w=running"},
 };
 
-START_TEST(test_trace)
+static void check_trace(const struct trace_row *row, bool exchange_trees)
 {
-	const struct trace_row *row = &rows[_i];
 	struct world *world = world_new();
 	struct err err = {0};
-	int rc = world_run(world, row->script, &err);
-	const char *trace = world_take_trace(world);
+	const char *trace;
+	int rc;
 
+	if (exchange_trees)
+		world_exchange_trees(world);
+	rc = world_run(world, row->script, &err);
+	trace = world_take_trace(world);
 	ck_assert_msg(rc == 0, "%s: %s", row->name, err_text(&err));
 	ck_assert_msg(strcmp(trace, row->trace) == 0, "%s\n got: %s\nwant: %s", row->name, trace,
 		row->trace);
 	world_free(world);
+}
+
+START_TEST(test_trace)
+{
+	check_trace(&rows[_i], false);
+}
+END_TEST
+
+/* Q11: the same when another tree goes on with what was saved of the first, after each statement. */
+START_TEST(test_trace_exchanging)
+{
+	check_trace(&rows[_i], true);
 }
 END_TEST
 
@@ -576,6 +591,7 @@ int main(void)
 	int failed;
 
 	tcase_add_loop_test(traces, test_trace, 0, sizeof(rows) / sizeof(rows[0]));
+	tcase_add_loop_test(traces, test_trace_exchanging, 0, sizeof(rows) / sizeof(rows[0]));
 	suite_add_tcase(suite, traces);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

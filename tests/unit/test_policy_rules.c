@@ -507,38 +507,128 @@ static const char *trace_end(const char *trace)
 	return trace + (len > 2000 ? len - 2000 : 0);
 }
 
-START_TEST(test_chaos)
+static void chaos_live(unsigned seed, bool exchange_trees, char *trace, size_t size)
 {
-	static char trace[1u << 18];
-	unsigned seed = (unsigned)_i;
+	unsigned statements = 20 + seed % 150, state = seed;
 	struct world *world = world_new();
 	char text[128];
-	unsigned statements = 20 + (unsigned)_i % 150;
 
 	trace[0] = '\0';
-	chaos_run(world, chaos_tree, trace, sizeof(trace));
-	if (_i % 3 == 0)
-		chaos_run(world, "plan e hang", trace, sizeof(trace));
-	chaos_run(world, "start", trace, sizeof(trace));
+	if (exchange_trees)
+		world_exchange_trees(world);
+	chaos_run(world, chaos_tree, trace, size);
+	if (seed % 3 == 0)
+		chaos_run(world, "plan e hang", trace, size);
+	chaos_run(world, "start", trace, size);
 	for (unsigned i = 0; i < statements; i++) {
-		chaos_statement(&seed, i, text, sizeof(text));
-		chaos_run(world, text, trace, sizeof(trace));
+		chaos_statement(&state, i, text, sizeof(text));
+		chaos_run(world, text, trace, size);
 	}
-	chaos_run(world, "stop;advance 400", trace, sizeof(trace));
+	chaos_run(world, "stop;advance 400", trace, size);
 	for (int round = 0; round < 40; round++) {
 		for (size_t i = 0; i < 14; i++) {
 			snprintf(text, sizeof(text), "gone %s;advance 400", chaos_names[i]);
-			chaos_run(world, text, trace, sizeof(trace));
+			chaos_run(world, text, trace, size);
 		}
 	}
-	ck_assert_msg(strstr(trace, "stopped") || strstr(trace, "gave_up"), "seed %d: ...%s", _i,
+	ck_assert_msg(strstr(trace, "stopped") || strstr(trace, "gave_up"), "seed %u: ...%s", seed,
 		trace_end(trace));
-	ck_assert_msg(!strstr(trace, "STILL ALIVE"), "seed %d: ...%s", _i, trace_end(trace));
+	ck_assert_msg(!strstr(trace, "STILL ALIVE"), "seed %u: ...%s", seed, trace_end(trace));
 	ck_assert_uint_eq(world_alive(world), 0);
 	ck_assert_int_eq(world_unanswered(world), 0);
 	world_drop_tree(world);
 	ck_assert_int_eq(world_cookies(world), 0);
 	world_free(world);
+}
+
+/* Q11: and it all is the same when one tree takes the other's place after each statement. */
+START_TEST(test_chaos)
+{
+	static char trace[1u << 18], exchanging[1u << 18];
+
+	chaos_live((unsigned)_i, false, trace, sizeof(trace));
+	chaos_live((unsigned)_i, true, exchanging, sizeof(exchanging));
+	ck_assert_msg(strcmp(trace, exchanging) == 0, "seed %d", _i);
+}
+END_TEST
+
+static void save_dummy(struct saved_writer *writer, const void *cookie)
+{
+	saved_put_uint(writer, "dummy", cookie == &dummy);
+}
+
+static void *load_dummy(void *ctx, struct span object, struct err *err)
+{
+	(void)ctx;
+	if (saved_get_uint(object, "dummy", 0) == 1)
+		return &dummy;
+	err_set(err, ERR_PROTOCOL, "another cookie");
+	return NULL;
+}
+
+static const struct tree_cookies dummy_cookies = {save_dummy, load_dummy};
+
+/* What was cut, or is no tree, is refused, and nothing is left of it. */
+START_TEST(test_load_refuses)
+{
+	struct child_spec child = good_child();
+	struct supervisor_spec root = {SUPERVISOR_FLAGS_INIT, &child, 1};
+	struct saved_writer writer;
+	struct tree *tree, *other;
+	struct span values;
+	struct buf out;
+
+	buf_init(&out, 65536);
+	ck_assert_int_eq(tree_new(&root, NULL, NULL, &tree, NULL), 0);
+	tree_start(tree, 0);
+	saved_begin(&writer, &out, 3, 2);
+	ck_assert_int_eq(tree_save(tree, &dummy_cookies, &writer), -ERR_BUSY);
+	drain(tree);
+	ck_assert_int_eq(tree_save(tree, &dummy_cookies, &writer), 0);
+	ck_assert_int_eq(saved_end(&writer), 0);
+	tree_free(tree);
+	for (size_t len = 0; len < out.len; len++) {
+		struct err err = {0};
+		ck_assert_int_eq(saved_read(span_of(out.data, len), 3, 3, &values, &err),
+			-ERR_PROTOCOL);
+	}
+	ck_assert_int_eq(saved_read(buf_span(&out), 1, 1, &values, NULL), -ERR_PROTOCOL);
+	ck_assert_int_eq(saved_read(buf_span(&out), 5, 4, &values, NULL), -ERR_PROTOCOL);
+	ck_assert_int_eq(saved_read(buf_span(&out), 2, 1, &values, NULL), 0);
+	ck_assert_int_eq(tree_load(values, &dummy_cookies, NULL, NULL, &other, NULL), 0);
+	tree_free(other);
+	buf_free(&out);
+}
+END_TEST
+
+/* Bytes that were changed load as another tree or as none, and nothing of it is left. */
+START_TEST(test_load_garbage)
+{
+	struct child_spec child = good_child();
+	struct supervisor_spec root = {SUPERVISOR_FLAGS_INIT, &child, 1};
+	struct saved_writer writer;
+	struct tree *tree, *other;
+	struct span values;
+	struct buf out;
+
+	buf_init(&out, 65536);
+	ck_assert_int_eq(tree_new(&root, NULL, NULL, &tree, NULL), 0);
+	tree_start(tree, 0);
+	drain(tree);
+	saved_begin(&writer, &out, 1, 1);
+	ck_assert_int_eq(tree_save(tree, &dummy_cookies, &writer), 0);
+	ck_assert_int_eq(saved_end(&writer), 0);
+	tree_free(tree);
+	for (size_t at = 0; at < out.len; at++) {
+		for (unsigned bit = 0; bit < 8; bit++) {
+			out.data[at] ^= (char)(1u << bit);
+			if (saved_read(buf_span(&out), 1, 1, &values, NULL) == 0 &&
+				tree_load(values, &dummy_cookies, NULL, NULL, &other, NULL) == 0)
+				tree_free(other);
+			out.data[at] ^= (char)(1u << bit);
+		}
+	}
+	buf_free(&out);
 }
 END_TEST
 
@@ -558,6 +648,8 @@ static TCase *policy_rules(void)
 	tcase_add_test(rules, test_size_dynamic);
 	tcase_add_test(rules, test_size_static);
 	tcase_add_test(rules, test_queue_limit);
+	tcase_add_test(rules, test_load_refuses);
+	tcase_add_test(rules, test_load_garbage);
 	tcase_add_loop_test(rules, test_chaos, 0, 150);
 	return rules;
 }
