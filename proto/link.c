@@ -258,7 +258,7 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	link_out_pump(arg);
 }
 
-static const struct sp_ops sp_handlers = {
+const struct sp_ops link_sp_handlers = {
 	.message = on_message, .closed = on_closed, .writable = on_writable};
 
 static int say_hello(struct link *link)
@@ -273,10 +273,9 @@ static int say_hello(struct link *link)
 	return link_post(link, MSG_HELLO, 0, &hello);
 }
 
-int link_new(struct event_base *base, int fd, const struct link_config *config,
-	const struct link_handlers *handlers, void *arg, struct link **ret_link, struct err *err)
+struct sp_config link_sp_config(const struct link_config *config)
 {
-	const struct sp_config sp_config = {
+	return (struct sp_config){
 		.protocol = SP_PAIR0,
 		.mapping = SP_MAPPING_IPC,
 		.max_message = LIMIT_FRAME,
@@ -286,19 +285,36 @@ int link_new(struct event_base *base, int fd, const struct link_config *config,
 				   ? LIMIT_FRAME_FDS
 				   : 0,
 	};
-	struct link *link = calloc(1, sizeof(*link));
-	int r;
+}
 
-	if (!link) {
-		close(fd);
+int link_make(struct event_base *base, const struct link_config *config,
+	const struct link_handlers *handlers, void *arg, struct link **ret_link, struct err *err)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a link");
-	}
 	link->config = *config;
 	link->handlers = handlers;
 	link->arg = arg;
 	link->next_stream = config->opener ? 1 : 2;
 	event_assign(&link->retry, base, -1, 0, on_retry, link);
-	r = sp_new(base, fd, &sp_config, &sp_handlers, link, &link->sp, err);
+	*ret_link = link;
+	return 0;
+}
+
+int link_new(struct event_base *base, int fd, const struct link_config *config,
+	const struct link_handlers *handlers, void *arg, struct link **ret_link, struct err *err)
+{
+	const struct sp_config sp_config = link_sp_config(config);
+	struct link *link;
+	int r = link_make(base, config, handlers, arg, &link, err);
+
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	r = sp_new(base, fd, &sp_config, &link_sp_handlers, link, &link->sp, err);
 	if (r < 0) {
 		free(link);
 		return r;

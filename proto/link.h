@@ -9,6 +9,7 @@
 
 #include "err.h"
 #include "message.h"
+#include "saved.h"
 
 #include <event2/event.h>
 
@@ -47,6 +48,19 @@ struct link_config {
 int link_new(struct event_base *base, int fd, const struct link_config *config,
 	const struct link_handlers *handlers, void *arg, struct link **ret_link, struct err *err);
 void link_free(struct link *link);
+
+/*
+ * The link as it is, for the program that takes this one's place: who is at the other end, what was received of a message
+ * that is not whole, what was sent and has not left. Its descriptors are among the values; they stay the link's.
+ */
+void link_save(const struct link *link, struct saved_writer *writer);
+/*
+ * The link that was saved as these values, with the descriptors they name, which become its own: it goes on where the
+ * other was, and its peer notices nothing. handlers and arg as for link_new. -ERR_PROTOCOL: the values are no link;
+ * -ERR_NO_MEMORY; then the descriptors are still the caller's.
+ */
+int link_load(struct event_base *base, struct span saved, const struct link_handlers *handlers, void *arg,
+	struct link **ret_link, struct err *err);
 
 /*
  * Send a message. fields: the struct msg_… of the type, or NULL. payload is copied. fds are

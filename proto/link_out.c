@@ -6,24 +6,15 @@
 
 #define RETRY_US 20000
 
-/* A message whose payload does not leave at once. */
-struct outgoing {
-	struct outgoing *prev, *next;
-	uint64_t order;  /* among all that ever waited on this link */
-	struct buf head; /* of the next frame */
-	char *payload;
-	size_t len, sent;
-	bool begun;  /* its first frame has left */
-	bool behind; /* goes when all that waited before it has left */
-};
-
 static size_t outgoing_left(const struct outgoing *out)
 {
 	return out->head.len + out->len - out->sent;
 }
 
-static void outgoing_free(struct outgoing *out)
+void link_outgoing_free(struct outgoing *out)
 {
+	if (!out)
+		return;
 	buf_free(&out->head);
 	free(out->payload);
 	free(out);
@@ -38,7 +29,7 @@ static void outgoing_remove(struct link *link, struct out_stream *stream)
 	if (out->begun)
 		link->begun--;
 	DL_DELETE(stream->messages, out);
-	outgoing_free(out);
+	link_outgoing_free(out);
 	if (stream->messages)
 		return;
 	HASH_DEL(link->streams, stream);
@@ -195,12 +186,27 @@ static struct outgoing *outgoing_new(struct buf *head, struct span payload)
 	return out;
 }
 
+int link_out_append(struct link *link, uint32_t number, struct outgoing *out)
+{
+	struct out_stream *stream = get_stream(link, number);
+
+	if (!stream) {
+		link_outgoing_free(out);
+		return -ERR_NO_MEMORY;
+	}
+	link->waiting_bytes += outgoing_left(out);
+	link->waiting++;
+	link->begun += out->begun;
+	DL_APPEND(stream->messages, out);
+	return 0;
+}
+
 static int wait_in_line(
 	struct link *link, uint32_t number, struct buf *head, struct span payload, bool behind)
 {
 	size_t len = head->len + payload.len;
-	struct out_stream *stream;
 	struct outgoing *out;
+	int r;
 
 	if (link->waiting > 0 &&
 		(link->waiting_bytes + len > LIMIT_LINK_QUEUE || link->waiting >= LINK_WAITING_MAX))
@@ -208,16 +214,11 @@ static int wait_in_line(
 	out = outgoing_new(head, payload);
 	if (!out)
 		return -ERR_NO_MEMORY;
-	stream = get_stream(link, number);
-	if (!stream) {
-		outgoing_free(out);
-		return -ERR_NO_MEMORY;
-	}
 	out->order = link->next_order++;
 	out->behind = behind;
-	link->waiting_bytes += len;
-	link->waiting++;
-	DL_APPEND(stream->messages, out);
+	r = link_out_append(link, number, out);
+	if (r < 0)
+		return r;
 	link_out_pump(link);
 	return 0;
 }

@@ -1,4 +1,5 @@
-/* The parts of a link: link.c its life and what comes in, link_out.c what goes out. */
+/* The parts of a link: link.c its life and what comes in, link_out.c what goes out, link_saved.c a
+ * link that passes to another program. */
 #ifndef GATEHOUSE_LINK_PRIVATE_H
 #define GATEHOUSE_LINK_PRIVATE_H
 
@@ -19,6 +20,17 @@
  */
 #define LINK_BEGUN_MAX 32u
 #define LINK_PARTIAL_MAX 256u
+
+/* A message whose payload does not leave at once. */
+struct outgoing {
+	struct outgoing *prev, *next;
+	uint64_t order;  /* among all that ever waited on this link */
+	struct buf head; /* of the next frame */
+	char *payload;
+	size_t len, sent;
+	bool begun;  /* its first frame has left */
+	bool behind; /* goes when all that waited before it has left */
+};
 
 /* The messages of one stream that wait for the endpoint, oldest first. */
 struct out_stream {
@@ -63,5 +75,13 @@ struct link {
 /* The endpoint has room, or had no memory a moment ago. */
 void link_out_pump(struct link *link);
 void link_out_free(struct link *link);
+/* Queue it behind its stream (takes it over); nothing is written yet. -ERR_NO_MEMORY. */
+int link_out_append(struct link *link, uint32_t number, struct outgoing *out);
+void link_outgoing_free(struct outgoing *out); /* NULL is accepted */
+/* A link without an endpoint. -ERR_NO_MEMORY */
+int link_make(struct event_base *base, const struct link_config *config,
+	const struct link_handlers *handlers, void *arg, struct link **ret_link, struct err *err);
+struct sp_config link_sp_config(const struct link_config *config);
+extern const struct sp_ops link_sp_handlers;
 
 #endif

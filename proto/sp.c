@@ -136,6 +136,22 @@ static int hello_queue(struct sp *sp, struct err *err)
 	return 0;
 }
 
+struct sp *sp_make(struct event_base *base, int fd, const struct sp_config *config,
+	const struct sp_ops *ops, void *arg)
+{
+	struct sp *sp = calloc(1, sizeof(*sp));
+
+	if (!sp)
+		return NULL;
+	*sp = (struct sp){.config = *config, .ops = ops, .arg = arg, .fd = fd};
+	for (int i = 0; i < SP_PRIORITY_MAX; i++)
+		sp->queues[i].last = &sp->queues[i].first;
+	event_assign(&sp->read, base, fd, EV_READ | EV_PERSIST, on_read, sp);
+	event_assign(&sp->write, base, fd, EV_WRITE, on_write, sp);
+	event_assign(&sp->retry, base, -1, 0, on_write, sp);
+	return sp;
+}
+
 int sp_new(struct event_base *base, int fd, const struct sp_config *config,
 	const struct sp_ops *ops, void *arg, struct sp **ret_sp, struct err *err)
 {
@@ -145,7 +161,7 @@ int sp_new(struct event_base *base, int fd, const struct sp_config *config,
 	if (r == 0)
 		r = socket_prepare(fd, config->mapping, err);
 	if (r == 0) {
-		sp = calloc(1, sizeof(*sp));
+		sp = sp_make(base, fd, config, ops, arg);
 		if (!sp)
 			r = err_set(err, ERR_NO_MEMORY, "no memory for an endpoint");
 	}
@@ -153,12 +169,6 @@ int sp_new(struct event_base *base, int fd, const struct sp_config *config,
 		close(fd);
 		return r;
 	}
-	*sp = (struct sp){.config = *config, .ops = ops, .arg = arg, .fd = fd};
-	for (int i = 0; i < SP_PRIORITY_MAX; i++)
-		sp->queues[i].last = &sp->queues[i].first;
-	event_assign(&sp->read, base, fd, EV_READ | EV_PERSIST, on_read, sp);
-	event_assign(&sp->write, base, fd, EV_WRITE, on_write, sp);
-	event_assign(&sp->retry, base, -1, 0, on_write, sp);
 	r = hello_queue(sp, err);
 	if (r == 0 && event_add(&sp->read, NULL) < 0)
 		r = err_set(err, ERR_SYSTEM, "cannot watch socket %d", fd);

@@ -12,6 +12,7 @@
 #define GATEHOUSE_SP_H
 
 #include "err.h"
+#include "saved.h"
 #include "span.h"
 
 #include <event2/event.h>
@@ -70,6 +71,18 @@ struct sp_ops {
  * borrowed: ops must outlive the endpoint. Nothing is called back before sp_new has returned.
  */
 int sp_new(struct event_base *base, int fd, const struct sp_config *config, const struct sp_ops *ops,
+	void *arg, struct sp **ret_sp, struct err *err);
+
+/*
+ * The endpoint as it is, for the program that takes this one's place. Not from within one of its calls.
+ */
+void sp_save(const struct sp *sp, struct saved_writer *writer);
+/*
+ * The endpoint that was saved as these values; config, ops and arg as for sp_new. Its socket, and the descriptors that
+ * wait in it, are the numbers that were saved: they are its own from here on. On failure (-ERR_PROTOCOL, -ERR_NO_MEMORY,
+ * -ERR_SYSTEM) they are the caller's.
+ */
+int sp_load(struct event_base *base, struct span saved, const struct sp_config *config, const struct sp_ops *ops,
 	void *arg, struct sp **ret_sp, struct err *err);
 
 /* Close the socket and free. What is queued and not yet written is lost: see sp_flush. NULL is accepted. */

@@ -20,7 +20,7 @@ static void out_close_fds(struct out *out)
 	out->fds_sent = true;
 }
 
-static void out_free(struct out *out)
+void sp_out_free(struct out *out)
 {
 	if (!out)
 		return;
@@ -78,9 +78,9 @@ struct out *sp_out_pop(struct sp *sp)
 
 void sp_out_drop_all(struct sp *sp)
 {
-	out_free(sp->current);
+	sp_out_free(sp->current);
 	while ((sp->current = sp_out_pop(sp)))
-		out_free(sp->current);
+		sp_out_free(sp->current);
 	sp->queued = 0;
 }
 
@@ -158,7 +158,7 @@ static void out_consume(struct sp *sp, size_t n)
 		}
 		n -= left;
 		sp->current = NULL;
-		out_free(out);
+		sp_out_free(out);
 	}
 }
 

@@ -1,4 +1,5 @@
-/* What the parts of the SP endpoint share: sp.c (life, what callers call), sp_in.c and sp_out.c. */
+/* What the parts of the SP endpoint share: sp.c (life, what callers call), sp_in.c, sp_out.c and
+ * sp_saved.c. */
 #ifndef GATEHOUSE_SP_PRIVATE_H
 #define GATEHOUSE_SP_PRIVATE_H
 
@@ -124,6 +125,9 @@ static inline void put64(unsigned char *p, uint64_t v)
 
 /* The 8 bytes each side sends first. */
 void sp_hello_write(unsigned char *p, enum sp_protocol protocol);
+/* An endpoint that does nothing yet: no event is added, nothing is queued. NULL: no memory. */
+struct sp *sp_make(struct event_base *base, int fd, const struct sp_config *config,
+	const struct sp_ops *ops, void *arg);
 /* The end of the endpoint, code as for closed. Never called while a message is being handed out. */
 void sp_fail(struct sp *sp, int code);
 
@@ -134,6 +138,7 @@ char *sp_out_bytes(struct out *out);
 void sp_out_push(struct sp *sp, enum sp_priority priority, struct out *out);
 /* The next to write, removed from its queue (the count of queued bytes stays). */
 struct out *sp_out_pop(struct sp *sp);
+void sp_out_free(struct out *out); /* NULL is accepted */
 /* Write what the socket takes; arrange for the rest. */
 void sp_out_write(struct sp *sp);
 /* Writing is over. What the peer sent is still delivered, then closed is called with code. */
