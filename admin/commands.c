@@ -14,10 +14,12 @@
 #include <string.h>
 
 #define ARGUMENT_MAX 256u
+#define DIR_MAX 4096u
 #define WRAP 1u  /* the answer stands under the command's name, not beside "ok" */
 #define LOUD 2u  /* a COMMAND: it changes something */
 #define NAMED 4u /* the argument is the part's name, not the payload */
 #define MAY_LACK 8u /* the argument need not be there */
+#define NEXT_ALWAYS 16u /* next is what to try whatever went wrong */
 #define NO_VIEW_NEXT "gatehouse config show -c FILE, for its views"
 /* The longest for which a log level is set: a week. */
 #define FOR_MS_MAX (7 * 24 * CONFIG_HOUR)
@@ -47,6 +49,7 @@ struct request {
 	/* of log-level: "server/NAME", "role/NAME" or "", and for how long; 0: for good */
 	char target[ARGUMENT_MAX];
 	int64_t for_ms;
+	char dir[DIR_MAX]; /* of upgrade; "": none was named */
 };
 
 /* --- answers -------------------------------------------------------------------------------- */
@@ -70,6 +73,8 @@ static void write_error(struct buf *out, const struct err *err, const char *next
 
 static const char *next_of(const struct request *request, const struct err *err)
 {
+	if (request->command->flags & NEXT_ALWAYS)
+		return request->command->next;
 	switch (-err->code) {
 	case ERR_NOT_FOUND:
 		return request->command->next ? request->command->next : "gatehouse tree";
@@ -179,6 +184,11 @@ static void relay(struct request *request)
 static void start_reload(struct request *request)
 {
 	relay_to(request, request->dry_run ? "reload-dry-run" : "reload", SPAN_NONE);
+}
+
+static void start_upgrade(struct request *request)
+{
+	relay_to(request, "upgrade", span_str(request->dir));
 }
 
 /* --- status: what one looks at first --------------------------------------------------------- */
@@ -462,6 +472,9 @@ static const struct command commands[] = {
 	{"reload", RIGHT_OPERATE, start_reload, ROLE_ROOT, "reload", LOUD, NULL, NULL},
 	{"log-level", RIGHT_OPERATE, start_log_level, ROLE_ROOT, "log-level", LOUD, "level",
 		"gatehouse servers, or gatehouse ps for the roles"},
+	{"upgrade", RIGHT_OPERATE, start_upgrade, ROLE_ROOT, "upgrade", LOUD | NEXT_ALWAYS, NULL,
+		"gatehouse status, or gatehouse upgrade DIR with the folder of gatehouse-supervisor"},
+	{"upgrade-status", RIGHT_VIEW, relay, ROLE_ROOT, "upgrade", WRAP, NULL, NULL},
 	{"stop", RIGHT_OPERATE, relay, ROLE_ROOT, "stop", LOUD, NULL, NULL},
 };
 
@@ -516,6 +529,11 @@ static int read_details(struct request *request, struct span json, struct err *e
 				 request->for_ms > FOR_MS_MAX))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 			"\"for_ms\" is a number of milliseconds up to a week");
+	value = json_object_get(json, SPAN_LIT("dir"));
+	if (value.len && json_string_copy(value, request->dir, sizeof(request->dir) - 1, &text) < 0)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+			"\"dir\" is the path of a folder, of at most %u bytes", DIR_MAX - 1);
+	request->dir[text.len] = '\0';
 	for (size_t i = 0; i < sizeof(scopes) / sizeof(*scopes); i++) {
 		value = json_object_get(json, span_str(scopes[i]));
 		if (!value.len)

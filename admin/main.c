@@ -131,7 +131,7 @@ static const struct process_role admin_role = {
 	.cleanup = cleanup,
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-	return process_main(&admin_role);
+	return process_main(&admin_role, argc, argv);
 }

@@ -342,6 +342,8 @@ struct config_diff {
 int config_diff(
 	const struct config *before, const struct config *after, struct config_diff *ret_diff);
 void config_diff_free(struct config_diff *diff);
+/* The same text as the name of a changed setting, for as long as the program runs; NULL: no setting is called so. */
+const char *config_setting_name(struct span text);
 /* One line: "log.level  + wiki  ~ files (env)  - old", or "no changes". */
 int config_diff_write(const struct config_diff *diff, struct buf *out);
 /*

@@ -244,6 +244,14 @@ static void keep_value(
 	}
 }
 
+const char *config_setting_name(struct span text)
+{
+	for (size_t i = 0; i < config_settings.count; i++)
+		if (span_is(text, config_settings.rows[i].path))
+			return config_settings.rows[i].path;
+	return span_is(text, "listen") ? "listen" : NULL;
+}
+
 int config_keep_running(struct config *fresh, const struct config *running)
 {
 	struct config_loader l = {.config = fresh, .arena = fresh->arena};

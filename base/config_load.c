@@ -142,6 +142,9 @@ static bool other_root_key(struct config_loader *l, void *base, const struct yam
 			root_keys[i].read(l, value);
 			return true;
 		}
+	/* another version's, which knows more */
+	if (l->raw)
+		return true;
 	if (l->json && strcmp(key->text.p, path) == 0 &&
 		!config_row_is_group(&config_settings, path) &&
 		!config_row_nearest(&config_settings, path) && !near_root_key(path)) {

@@ -228,6 +228,9 @@ static void report_unknown(struct config_loader *l, const struct reading *rd,
 	const char *nearest = config_row_nearest(rd->section, path);
 	char where[LABEL_MAX], group[LABEL_MAX];
 
+	/* another version's, which knows more settings */
+	if (l->raw)
+		return;
 	join(rd->label, path, where, sizeof(where));
 	if (is_map && config_row_nearest_group(rd->section, path, group, sizeof(group)))
 		nearest = group;

@@ -2,6 +2,7 @@
 
 #include <endian.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MAGIC "GHSAVED\n"
 #define MAGIC_LEN (sizeof(MAGIC) - 1)
@@ -83,12 +84,20 @@ void saved_put_bytes(struct saved_writer *writer, const char *name, struct span 
 	buf_append_span(writer->out, bytes);
 }
 
+static uint64_t inode_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
 void saved_put_fd(struct saved_writer *writer, const char *name, int fd)
 {
 	if (fd < 0)
 		return;
 	put_head(writer, SAVED_FD, name);
 	put64(writer->out, (uint64_t)fd);
+	put64(writer->out, inode_of(fd));
 }
 
 void saved_open(struct saved_writer *writer, const char *name)
@@ -147,6 +156,11 @@ static bool take_value(struct span *rest, struct saved_item *item)
 		if (!take(rest, 8, &number))
 			return false;
 		item->number = get64(number.p);
+		if (item->kind != SAVED_FD)
+			return true;
+		if (!take(rest, 8, &number))
+			return false;
+		item->inode = get64(number.p);
 		return true;
 	}
 	return (item->kind == SAVED_BYTES || item->kind == SAVED_OBJECT) &&
@@ -258,6 +272,24 @@ void saved_each_fd(struct span values, void (*fn)(int fd, void *arg), void *arg)
 		else if (item.kind == SAVED_OBJECT)
 			saved_each_fd(item.bytes, fn, arg);
 	}
+}
+
+bool saved_fd_stands(const struct saved_item *item)
+{
+	return item->inode != 0 && inode_of((int)item->number) == item->inode;
+}
+
+bool saved_fds_stand(struct span object)
+{
+	struct saved_item item;
+
+	while (saved_next(&object, &item)) {
+		if (item.kind == SAVED_FD && !saved_fd_stands(&item))
+			return false;
+		if (item.kind == SAVED_OBJECT && !saved_fds_stand(item.bytes))
+			return false;
+	}
+	return true;
 }
 
 /* --- structs -------------------------------------------------------------------------------- */

@@ -3,7 +3,8 @@
  * it does not know and leaves alone what is missing, so that programs of different versions read each other's.
  *
  * Bytes: "GHSAVED\n", version, oldest, length of all (32 bits each), then values, all little endian: one byte kind, one byte length of the name, the name; then
- * for numbers and descriptors 64 bits, for bytes and objects a 32-bit length and that much (an object's are again values).
+ * for numbers 64 bits, for descriptors as much and 64 bits for the inode, for bytes and objects a 32-bit length and that much (an
+ * object's are again values).
  */
 #ifndef GATEHOUSE_SAVED_H
 #define GATEHOUSE_SAVED_H
@@ -54,6 +55,7 @@ struct saved_item {
 	enum saved_kind kind;
 	struct span name;
 	uint64_t number;   /* UINT, INT and FD (the latter two as int64_t) */
+	uint64_t inode;    /* FD: of what the descriptor was */
 	struct span bytes; /* BYTES and OBJECT */
 };
 
@@ -77,6 +79,11 @@ struct span saved_get_object(struct span object, const char *name);
  * anything else, so that a signal handler may.
  */
 void saved_each_fd(struct span values, void (*fn)(int fd, void *arg), void *arg);
+
+/* Is the descriptor still what it was when it was saved? For sockets, pipes and files; others share an inode. */
+bool saved_fd_stands(const struct saved_item *item);
+/* All of an object that are anywhere in it. */
+bool saved_fds_stand(struct span object);
 
 /* --- structs by tables -------------------------------------------------------------------------------------------------- */
 

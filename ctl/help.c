@@ -74,6 +74,12 @@ static const struct {
 		    "session worker hands its session over between two calls; with edge --rolling,\n"
 		    "each gateway gets a successor that is ready first and takes its connections\n"
 		    "over: no client loses a call.\n"},
+	{"upgrade", "DIR is the folder of the new gatehouse-supervisor and the programs beside it;\n"
+		    "without it, that of the present ones, whose files may have been replaced. All\n"
+		    "are checked first; then the root goes on as the new program, and one process\n"
+		    "after the other is replaced. If the new ones do not do well while\n"
+		    "upgrade.probation lasts, the node returns to the former ones by itself. Later\n"
+		    "the way back is the same command.\n"},
 	{"log-level", "Of a server or role, the level stays until the time is over or the level of the\n"
 		      "whole node is set, which ends all others. A restart takes it from log.level.\n"},
 };

@@ -131,6 +131,25 @@ static void write_sandbox(const cJSON *sandbox, const struct style *style, struc
 	write_fact("sandbox", text, style, out);
 }
 
+/* While it lasts; and how it ended, unless well. */
+static void write_upgrade(const cJSON *upgrade, const struct style *style, struct buf *out)
+{
+	const char *state = json_text(upgrade, "state"), *reason = json_text(upgrade, "reason");
+	char text[TABLE_CELL_MAX];
+
+	if (!*state || strcmp(state, "none") == 0 || strcmp(state, "done") == 0)
+		return;
+	if (strcmp(state, "refused") == 0 || strcmp(state, "returned") == 0)
+		snprintf(text, sizeof(text), "%s: %s", state, reason);
+	else if (strcmp(state, "probation") == 0)
+		snprintf(text, sizeof(text), "on probation, for another %.0f s back to %s",
+			json_number(upgrade, "probation_ms") / 1000, json_text(upgrade, "from"));
+	else
+		snprintf(text, sizeof(text), "%s, %.0f of %.0f processes", state,
+			json_number(upgrade, "replaced"), json_number(upgrade, "total"));
+	write_fact("upgrade", text, style, out);
+}
+
 int render_status(const cJSON *reply, const struct style *style, struct buf *out)
 {
 	const cJSON *servers = member(reply, "servers"), *sessions = member(reply, "sessions"),
@@ -145,6 +164,7 @@ int render_status(const cJSON *reply, const struct style *style, struct buf *out
 	snprintf(text, sizeof(text), "%s, build %s", json_text(reply, "version"),
 		json_text(reply, "build"));
 	write_fact("version", text, style, out);
+	write_upgrade(member(reply, "upgrade"), style, out);
 	snprintf(text, sizeof(text), "%s, generation %.0f", json_text(reply, "config"),
 		json_number(reply, "generation"));
 	write_fact("config", text, style, out);

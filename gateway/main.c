@@ -482,7 +482,7 @@ static const struct process_role gateway_role = {
 	.cleanup = cleanup,
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-	return process_main(&gateway_role);
+	return process_main(&gateway_role, argc, argv);
 }

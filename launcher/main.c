@@ -111,5 +111,5 @@ static const struct process_role launcher_role = {
 int main(int argc, char **argv)
 {
 	launcher.title = argc > 0 ? argv[0] : (char[]){""};
-	return process_main(&launcher_role);
+	return process_main(&launcher_role, argc, argv);
 }

@@ -359,10 +359,22 @@ int process_run(const struct process_role *role, int root_fd, struct syscall_fil
 	return process.status;
 }
 
-int process_main(const struct process_role *role)
+bool process_version(enum role role, int argc, char **argv)
+{
+	if (argc != 2 || strcmp(argv[1], "--version") != 0)
+		return false;
+	printf("%s " PROCESS_VERSION "\n", role_program(role));
+	return true;
+}
+
+int process_main(const struct process_role *role, int argc, char **argv)
 {
 	pid_t root = getppid();
 
+	if (process_version(role->role, argc, argv))
+		return EXIT_SUCCESS;
+	/* executed by descriptor, it would go by the number of that */
+	prctl(PR_SET_NAME, role_program(role->role));
 	points_open();
 	memory_tune();
 	log_init(role_name(role->role));

@@ -44,8 +44,13 @@ struct process_role {
 	void (*cleanup)(struct process *process);
 };
 
-/* Run the process until it is told to stop. Returns its exit status. */
-int process_main(const struct process_role *role);
+/* What a program says of itself after its name, to --version. */
+#define PROCESS_VERSION GATEHOUSE_VERSION " (build " GATEHOUSE_BUILD_ID ")"
+
+/* Run the process until it is told to stop. Returns its exit status. The only argument is --version. */
+int process_main(const struct process_role *role, int argc, char **argv);
+/* Was it called with --version? Then that is answered. */
+bool process_version(enum role role, int argc, char **argv);
 /*
  * The same in a freshly forked child whose link with the root is root_fd. process_main's base etc.
  * were the parent's. filter: of the role's sandbox, compiled by the parent, borrowed; NULL: it is

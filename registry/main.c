@@ -222,7 +222,7 @@ static const struct process_role registry_role = {
 	.cleanup = cleanup,
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-	return process_main(&registry_role);
+	return process_main(&registry_role, argc, argv);
 }

@@ -251,7 +251,7 @@ static const struct process_role sessions_role = {
 	.cleanup = cleanup,
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-	return process_main(&sessions_role);
+	return process_main(&sessions_role, argc, argv);
 }

@@ -27,7 +27,8 @@ void children_init(
 	/* the policy numbers its own children from 1: keepers, which it does not know, stay clear
 	 * of those */
 	*all = (struct children){
-		.base = base, .ops = ops, .arg = arg, .next_instance = CHILD_INSTANCE_FIRST};
+		.base = base, .ops = ops, .arg = arg, .next_instance = CHILD_INSTANCE_FIRST,
+		.epoch = 1, .last_epoch = 1};
 }
 
 struct child *children_find(struct children *all, uint64_t instance)
@@ -93,16 +94,21 @@ void child_take_name(struct child *child)
 	HASH_ADD(hh_name, all->by_name, role, NAME_KEY_LEN, child);
 }
 
-static void index_add(struct children *all, struct child *child)
+/* It is the one that goes by its role and name. */
+static void make_current(struct children *all, struct child *child)
 {
-	HASH_ADD(hh, all->by_instance, instance, sizeof(child->instance), child);
-	all->total++;
-	all->of_role[child->role]++;
 	if (role_is_singleton(child->role)) {
 		all->singletons[child->role] = child;
 	} else if (role_is_named(child->role)) {
 		child_take_name(child);
 	}
+}
+
+static void index_add(struct children *all, struct child *child)
+{
+	HASH_ADD(hh, all->by_instance, instance, sizeof(child->instance), child);
+	all->total++;
+	all->of_role[child->role]++;
 }
 
 static void index_remove(struct children *all, struct child *child)
@@ -227,6 +233,7 @@ static int child_new(struct children *all, enum role role, const char *name, uin
 		.pidfd = -1,
 		.state = CHILD_ASKED,
 		.born_ms = clock_ms(),
+		.epoch = all->epoch,
 		.all = all};
 	snprintf(child->name, sizeof(child->name), "%s", name);
 	r = link_new(all->base, pair[0], &config, all->ops->handlers, child, &child->link, err);
@@ -236,6 +243,7 @@ static int child_new(struct children *all, enum role role, const char *name, uin
 		return r;
 	}
 	index_add(all, child);
+	make_current(all, child);
 	all->asked++;
 	*ret_theirs = pair[1];
 	*ret = child;
@@ -282,11 +290,21 @@ static void reduce_environment(void)
 	*to = NULL;
 }
 
-/* In the new process: nothing but the standard descriptors and the link, no inherited mask or
- * disposition. */
-static _Noreturn void become(const char *path, enum role role, int link_fd)
+void child_begin_anew(void)
 {
 	sigset_t none;
+
+	for (int sig = 1; sig < NSIG; sig++)
+		signal(sig, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	reduce_environment();
+}
+
+/* In the new process: nothing but the standard descriptors and the link, no inherited mask or
+ * disposition. */
+static _Noreturn void become(const struct programs *programs, enum role role, int link_fd)
+{
 	char *argv[] = {(char *)(uintptr_t)role_program(role), NULL};
 	struct err err = {0};
 
@@ -297,20 +315,17 @@ static _Noreturn void become(const char *path, enum role role, int link_fd)
 		fcntl(link_fd, F_SETFD, 0);
 	else
 		dup2(link_fd, PROCESS_ROOT_FD);
-	/* not closed at once: a log file is still needed when the program cannot be executed */
+	/* not closed at once: a log file is still needed when the program cannot be executed, and
+	 * the program itself */
 	close_range(PROCESS_ROOT_FD + 1, ~0u, CLOSE_RANGE_CLOEXEC);
-	for (int sig = 1; sig < NSIG; sig++)
-		signal(sig, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	reduce_environment();
-	execv(path, argv);
-	err_set_errno(&err, "cannot execute %s", path);
+	child_begin_anew();
+	programs_exec(programs, role, argv, environ);
+	err_set_errno(&err, "cannot execute %s/%s", programs->dir, role_program(role));
 	log_error("process.start_failed", err_text(&err));
 	_exit(127);
 }
 
-static pid_t fork_with_pidfd(int *ret_pidfd)
+pid_t child_fork(int *ret_pidfd)
 {
 	struct clone_args args = {
 		.flags = CLONE_PIDFD,
@@ -322,22 +337,18 @@ static pid_t fork_with_pidfd(int *ret_pidfd)
 }
 
 int child_spawn(struct children *all, enum role role, const char *name, uint64_t instance,
-	const char *programs, struct child **ret_child, struct err *err)
+	const struct programs *programs, struct child **ret_child, struct err *err)
 {
-	char path[4096];
 	struct child *child;
 	int theirs, pidfd = -1, r;
 	pid_t pid;
 
-	snprintf(path, sizeof(path), "%s/%s", programs, role_program(role));
-	if (access(path, X_OK) < 0)
-		return err_set_errno(err, "cannot execute %s", path);
 	r = child_new(all, role, name, instance, &theirs, &child, err);
 	if (r < 0)
 		return r;
-	pid = fork_with_pidfd(&pidfd);
+	pid = child_fork(&pidfd);
 	if (pid == 0)
-		become(path, role, theirs);
+		become(programs, role, theirs);
 	close(theirs);
 	if (pid < 0) {
 		r = err_set_errno(err, "cannot fork %s %s", role_name(role), name);
@@ -357,9 +368,37 @@ int child_spawn(struct children *all, enum role role, const char *name, uint64_t
 }
 
 int child_expect(struct children *all, enum role role, const char *name, uint64_t instance,
-	int *ret_fd, struct child **ret_child, struct err *err)
+	const struct child *maker, int *ret_fd, struct child **ret_child, struct err *err)
 {
-	return child_new(all, role, name, instance, ret_fd, ret_child, err);
+	int r = child_new(all, role, name, instance, ret_fd, ret_child, err);
+
+	if (r == 0)
+		(*ret_child)->epoch = maker->epoch;
+	return r;
+}
+
+int child_take_up(struct child *child, bool current, struct err *err)
+{
+	struct children *all = child->all;
+
+	index_add(all, child);
+	if (current)
+		make_current(all, child);
+	if (child->state == CHILD_ASKED) {
+		all->asked++;
+		return 0;
+	}
+	if (child->lost)
+		return 0;
+	HASH_ADD(hh_pid, all->by_pid, pid, sizeof(child->pid), child);
+	return watch(child, err);
+}
+
+void child_mourn(struct child *child)
+{
+	hear_out(child);
+	child->all->ops->exited(child, CLD_KILLED, SIGKILL, child->all->arg);
+	child_free(child);
 }
 
 int child_made(struct child *child, pid_t pid, int pidfd, struct err *err)
@@ -417,6 +456,7 @@ void child_kill_later(struct child *child, uint32_t ms)
 
 	if (child->state == CHILD_ASKED || child->late)
 		return;
+	child->late_ms = clock_ms() + ms;
 	child->late = evtimer_new(child->all->base, on_late, child);
 	if (!child->late || event_add(child->late, &tv) < 0)
 		child_kill(child);
@@ -427,6 +467,7 @@ void child_spare(struct child *child)
 	if (child->late)
 		event_free(child->late);
 	child->late = NULL;
+	child->late_ms = 0;
 }
 
 void child_let_go(struct child *child)
@@ -449,7 +490,7 @@ static bool is_child(const struct children *all, pid_t pid)
 	const struct child *child;
 
 	HASH_FIND(hh_pid, all->by_pid, &pid, sizeof(pid), child);
-	return child != NULL;
+	return child != NULL || pid == all->stranger;
 }
 
 unsigned children_kill_orphans(struct children *all)

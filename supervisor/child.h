@@ -9,6 +9,7 @@
 #define GATEHOUSE_CHILD_H
 
 #include "link.h"
+#include "programs.h"
 
 #include <sys/types.h>
 #include <uthash.h>
@@ -59,8 +60,11 @@ struct child {
 	long long rss_bytes;
 	unsigned long long cpu_ticks;
 	enum child_filter filter; /* of system calls: for good, once it is ready */
+	uint64_t epoch;     /* of the node's programs: which it runs, or its maker does */
 	struct event *died; /* the pidfd's */
 	struct event *late; /* when it is killed if it has not ended by itself */
+	uint64_t late_ms;   /* when that is; 0: never */
+	bool lost;          /* loaded, and gone before (children_bury) */
 	struct children *all;
 	UT_hash_handle hh;
 	UT_hash_handle hh_name;
@@ -87,6 +91,9 @@ struct children {
 	unsigned total;
 	unsigned of_role[ROLE_MAX];
 	uint64_t next_instance;
+	uint64_t epoch;                    /* of the programs that new ones run */
+	uint64_t last_epoch;               /* counts the programs that the node has run */
+	pid_t stranger;                    /* a child that is none of these and no orphan either; 0: none */
 };
 
 void children_init(struct children *all, struct event_base *base, const struct child_ops *ops, void *arg);
@@ -102,17 +109,17 @@ bool role_is_named(enum role role);
 uint64_t children_next_instance(struct children *all);
 
 /*
- * Fork and execute the role's program (in directory programs) with its end of a new link as descriptor 3. instance from
- * children_next_instance. On failure nothing is left.
+ * Fork and execute the role's program with its end of a new link as descriptor 3. instance from children_next_instance.
+ * On failure nothing is left.
  */
-int child_spawn(struct children *all, enum role role, const char *name, uint64_t instance, const char *programs,
-	struct child **ret_child, struct err *err);
+int child_spawn(struct children *all, enum role role, const char *name, uint64_t instance,
+	const struct programs *programs, struct child **ret_child, struct err *err);
 /*
- * A child that another process will make: the record, with our end of its link; *ret_fd is the child's end, for the caller
- * to send and close.
+ * A child that another process, maker, will make: the record, with our end of its link; *ret_fd is the child's end, for the
+ * caller to send and close.
  */
-int child_expect(struct children *all, enum role role, const char *name, uint64_t instance, int *ret_fd,
-	struct child **ret_child, struct err *err);
+int child_expect(struct children *all, enum role role, const char *name, uint64_t instance, const struct child *maker,
+	int *ret_fd, struct child **ret_child, struct err *err);
 /* It was made. Takes over pidfd. -ERR_PROTOCOL when it is not a pidfd of a child of ours. */
 int child_made(struct child *child, pid_t pid, int pidfd, struct err *err);
 /* It could not be made. Frees the child. */
@@ -137,6 +144,28 @@ void child_let_go(struct child *child);
 
 /* Kill and reap processes that came to us as orphans. Returns how many are still there; call again while any is. */
 unsigned children_kill_orphans(struct children *all);
+
+/* Fork as the children are made; 0 in the new process. -1 with errno. */
+pid_t child_fork(int *ret_pidfd);
+/* In a new process: default dispositions, no mask, and of the root's environment what processes of the node get of it. */
+void child_begin_anew(void);
+
+/* child_saved.c: the children for the program that takes this one's place, oldest first, and the numbers to be given. */
+void children_save(const struct children *all, struct saved_writer *writer);
+/*
+ * Those that were saved as these values, added to all, with their descriptors, which become theirs. aged: what was saved is
+ * not quite what is, since a program went on a moment longer: who has died meanwhile is lost, and a link on which something
+ * has changed is not taken up, which ends its process. -ERR_PROTOCOL, -ERR_NO_MEMORY, -ERR_SYSTEM: all is to be given up.
+ */
+int children_load(struct children *all, struct span saved, bool aged, struct err *err);
+/* After children_load, once all else is there: tell of those that were gone already. */
+void children_bury(struct children *all);
+/* Whether children_load would read these values; nothing is made of them. */
+int children_check(struct span saved, struct err *err);
+/* For children_load: index it, and watch it. current: it is the one that is found by role and name. */
+int child_take_up(struct child *child, bool current, struct err *err);
+/* As if it had been killed by SIGKILL. Frees it. */
+void child_mourn(struct child *child);
 
 /* "exit 3", "signal 9 (Killed)"; for logs and people. */
 void child_describe_exit(int code, int status, char *text, size_t size);

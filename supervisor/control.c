@@ -4,6 +4,7 @@
 #include "json_write.h"
 #include "log.h"
 #include "node.h"
+#include "upgrade.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -228,8 +229,10 @@ static void write_status(struct node *node, struct buf *out)
 	member(out, "config", node->config_path ? node->config_path : "");
 	member(out, "state_dir", node->state_dir);
 	write_sandbox(node, out);
+	buf_append_str(out, "\"upgrade\":");
+	upgrade_write(node, out);
 	buf_printf(out,
-		"\"pid\":%d,\"uptime_ms\":%llu,\"generation\":%llu,\"catalogue\":%llu,"
+		",\"pid\":%d,\"uptime_ms\":%llu,\"generation\":%llu,\"catalogue\":%llu,"
 		"\"processes\":%u,\"listen\":[",
 		(int)getpid(), (unsigned long long)(clock_ms() - node->started_ms),
 		(unsigned long long)node->generation,
@@ -322,6 +325,7 @@ static const struct {
 	{"status", write_status},
 	{"metrics", write_metrics},
 	{"rolling", node_write_rolling},
+	{"upgrade", upgrade_write},
 };
 
 static void write_config(struct node *node, struct buf *out)
@@ -587,6 +591,25 @@ static void command_reload_dry(struct node *node, struct link *link, const struc
 	reload(node, link, msg, true);
 }
 
+/* The folder of the new programs; empty: that of the present ones. */
+static void command_upgrade(struct node *node, struct link *link, const struct message *msg)
+{
+	char dir[PROGRAMS_DIR_MAX];
+	struct err err = {0};
+	int r;
+
+	if (msg->payload.len >= sizeof(dir)) {
+		r = err_set(&err, ERR_TOO_LARGE, "the path of the folder is too long");
+	} else if (msg->payload.len > 0 && msg->payload.p[0] != '/') {
+		r = err_set(&err, ERR_INVALID_ARGUMENT, "the folder is not named from /");
+	} else {
+		snprintf(dir, sizeof(dir), "%.*s", SPAN_ARG(msg->payload));
+		r = upgrade_begin(node, dir, &err);
+	}
+	reply(link, msg->stream, r, r < 0 ? err_text(&err) : "the new programs are being checked",
+		SPAN_NONE);
+}
+
 static const struct {
 	const char *what;
 	void (*run)(struct node *node, struct link *link, const struct message *msg);
@@ -598,6 +621,7 @@ static const struct {
 	{"log-level", command_log_level},
 	{"reload", command_reload},
 	{"reload-dry-run", command_reload_dry},
+	{"upgrade", command_upgrade},
 };
 
 void node_on_command(struct link *link, const struct message *msg, void *arg)

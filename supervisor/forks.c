@@ -57,7 +57,7 @@ static int ask_zygote(struct node *node, uint64_t instance, struct err *err)
 
 	if (!zygote || !zygote->link)
 		return err_set(err, ERR_BUSY, "the zygote is not ready");
-	r = child_expect(&node->children, ROLE_WORKER, "", instance, &fd, &child, err);
+	r = child_expect(&node->children, ROLE_WORKER, "", instance, zygote, &fd, &child, err);
 	if (r < 0)
 		return r;
 	r = link_send(zygote->link, MSG_FORK, 0, &fork, SPAN_NONE, &fd);
@@ -257,8 +257,8 @@ static int ask_launcher(struct node *node, const struct child *upstream, uint32_
 	if (r < 0)
 		return r;
 	launch.instance = children_next_instance(&node->children);
-	r = child_expect(
-		&node->children, ROLE_KEEPER, upstream->name, launch.instance, &fd, &keeper, err);
+	r = child_expect(&node->children, ROLE_KEEPER, upstream->name, launch.instance, launcher,
+		&fd, &keeper, err);
 	if (r < 0)
 		return r;
 	keeper->parent = upstream->instance;

@@ -3,6 +3,7 @@
  * good or for a while. The narrower wins: a server's, its role's, the node's for a while, the
  * node's.
  */
+#include "clock.h"
 #include "node.h"
 
 #include <stdio.h>
@@ -17,6 +18,7 @@ struct level_rule {
 	char server[LIMIT_SERVER_NAME + 1];
 	enum log_level level;
 	struct event *end; /* NULL: it stays */
+	uint64_t end_ms;
 };
 
 static struct level_rule *find(
@@ -101,6 +103,7 @@ static int arm(struct level_rule *rule, uint64_t for_ms)
 
 	if (for_ms == 0)
 		return 0;
+	rule->end_ms = clock_ms() + for_ms;
 	rule->end = evtimer_new(rule->node->base, on_end, rule);
 	return rule->end && event_add(rule->end, &tv) == 0 ? 0 : -ERR_NO_MEMORY;
 }
@@ -136,5 +139,48 @@ int node_set_level_of(
 	if (old)
 		rule_free(old);
 	apply(node);
+	return 0;
+}
+
+/* --- saved ---------------------------------------------------------------------------------- */
+
+static const struct saved_field rule_rows[] = {
+	SAVED_ENUM(struct level_rule, scope, LEVEL_OF_SERVER + 1),
+	SAVED_ENUM(struct level_rule, role, ROLE_MAX),
+	SAVED_TEXT(struct level_rule, server),
+	SAVED_ENUM(struct level_rule, level, LOG_LEVEL_MAX),
+	SAVED_MEMBER(struct level_rule, end_ms),
+};
+
+void node_levels_save(const struct node *node, struct saved_writer *writer)
+{
+	const struct level_rule *rule;
+
+	DL_FOREACH(node->levels, rule)
+	{
+		saved_open(writer, "level");
+		saved_put_fields(writer, SAVED_ROWS(rule_rows), rule);
+		saved_close(writer);
+	}
+}
+
+int node_level_load(struct node *node, struct span values, struct err *err)
+{
+	struct level_rule *rule = calloc(1, sizeof(*rule));
+	uint64_t now = clock_ms();
+	int r;
+
+	if (!rule)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a log level");
+	rule->node = node;
+	r = saved_get_fields(values, SAVED_ROWS(rule_rows), rule, err);
+	if (r < 0) {
+		free(rule);
+		return r;
+	}
+	DL_APPEND(node->levels, rule);
+	node->n_levels++;
+	if (rule->end_ms && arm(rule, rule->end_ms > now ? rule->end_ms - now : 1) < 0)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a log level");
 	return 0;
 }

@@ -53,6 +53,19 @@ int node_open_log(struct node *node, struct err *err)
 	return r;
 }
 
+int node_resume_log(struct node *node, struct err *err)
+{
+	int own;
+
+	if (node->log_file < 0)
+		return 0;
+	own = fcntl(node->log_file, F_DUPFD_CLOEXEC, 0);
+	if (own < 0)
+		return err_set_errno(err, "cannot write the log file");
+	log_set_file(own);
+	return 0;
+}
+
 void node_give_log(struct node *node, struct child *child)
 {
 	if (node->log_file < 0)

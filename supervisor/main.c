@@ -4,11 +4,15 @@
  * also be run by itself (systemd).
  */
 #include "clock.h"
+#include "exchange.h"
 #include "log.h"
 #include "memory.h"
 #include "node.h"
 #include "plan.h"
 #include "points.h"
+#include "process.h"
+#include "state.h"
+#include "upgrade.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +30,8 @@
 #define EXIT_USAGE 2
 #define EXIT_CONFIG 78
 
+#define NO_STATE (-1)
+
 static const char usage[] = "usage: gatehouse-supervisor --config FILE [--listen URL ...] [--state "
 			    "DIR] [--socket PATH]\n"
 			    "                            [--watch] [--dev] [--private]\n"
@@ -37,8 +43,13 @@ static int parse_options(int argc, char **argv, struct node_options *ret)
 		{"listen", required_argument, NULL, 'l'}, {"state", required_argument, NULL, 'd'},
 		{"socket", required_argument, NULL, 's'}, {"private", no_argument, NULL, 'p'},
 		{"watch", no_argument, NULL, 'w'}, {"dev", no_argument, NULL, 'D'},
-		{NULL, 0, NULL, 0}};
+		/* of one root to the next: exchange.h, check.c */
+		{"resume", required_argument, NULL, 'R'},
+		{"because", required_argument, NULL, 'B'},
+		{"preflight", required_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
 	int c;
+
+	ret->resume = ret->preflight = NO_STATE;
 
 	while ((c = getopt_long(argc, argv, "c:l:d:s:pwD", known, NULL)) != -1) {
 		if (c == 'c')
@@ -53,6 +64,12 @@ static int parse_options(int argc, char **argv, struct node_options *ret)
 			ret->watch = true;
 		else if (c == 'D')
 			ret->dev = ret->watch = true;
+		else if (c == 'R')
+			ret->resume = atoi(optarg);
+		else if (c == 'B')
+			ret->because = optarg;
+		else if (c == 'P')
+			ret->preflight = atoi(optarg);
 		else if (c == 'l' && ret->n_listen < NODE_LISTEN_OPTIONS_MAX)
 			ret->listen[ret->n_listen++] = optarg;
 		else
@@ -110,9 +127,16 @@ static const char *absolute(const char *path, char *room, size_t size)
 	return room;
 }
 
-static int load_config(struct node *node, struct node_options *options)
+static void make_absolute(struct node_options *options)
 {
 	static char state[8200], socket[8200];
+
+	options->state = absolute(options->state, state, sizeof(state));
+	options->socket = absolute(options->socket, socket, sizeof(socket));
+}
+
+static int load_config(struct node *node, const struct node_options *options)
+{
 	struct config_report report;
 	struct err err = {0};
 	struct buf text;
@@ -120,8 +144,6 @@ static int load_config(struct node *node, struct node_options *options)
 
 	config_report_init(&report);
 	buf_init(&text, 1u << 20);
-	options->state = absolute(options->state, state, sizeof(state));
-	options->socket = absolute(options->socket, socket, sizeof(socket));
 	r = config_load(options->config, &node->config, &report);
 	if (r == 0)
 		r = node_apply_options(options, node->config, &err);
@@ -155,13 +177,14 @@ static int make_dir(const char *path, struct err *err)
 	return 0;
 }
 
-static void find_programs(struct node *node)
+/* Those beside this one. All must be there: a node that lacks one would only try again and again. */
+static int find_programs(struct node *node, struct err *err)
 {
 	char self[4096];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	self[n > 0 ? n : 0] = '\0';
-	snprintf(node->programs, sizeof(node->programs), "%s", dirname(self));
+	return programs_open(&node->programs, dirname(self), err);
 }
 
 static void find_run_dir(struct node *node)
@@ -343,20 +366,6 @@ static int make_events(struct node *node)
 	return 0;
 }
 
-/* All programs must be there: a node that lacks one would only try again and again. */
-static int check_programs(const struct node *node, struct err *err)
-{
-	char path[4400];
-
-	for (int role = 0; role < ROLE_MAX; role++) {
-		snprintf(
-			path, sizeof(path), "%s/%s", node->programs, role_program((enum role)role));
-		if (access(path, X_OK) < 0)
-			return err_set_errno(err, "cannot execute %s", path);
-	}
-	return 0;
-}
-
 static int set_up(struct node *node, struct err *err)
 {
 	int r;
@@ -366,10 +375,6 @@ static int set_up(struct node *node, struct err *err)
 	node->generation = 1;
 	node->gateways = node->config->gateways ? (unsigned)node->config->gateways
 						: (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-	raise_limits();
-	/* what outlives its keeper comes to the root, which ends it */
-	prctl(PR_SET_CHILD_SUBREAPER, 1);
-	signal(SIGPIPE, SIG_IGN);
 	r = node_check_sandbox(node, err);
 	if (r == 0)
 		r = lock_state(node, err);
@@ -407,6 +412,9 @@ static void await_rest(struct node *node)
 
 static void tear_down(struct node *node)
 {
+	upgrade_free(node);
+	programs_close(&node->programs);
+	programs_close(&node->former);
 	node_servers_free(node);
 	node_unwatch_config(node);
 	node_rolling_free(node);
@@ -438,50 +446,147 @@ static void tell_failure(const struct node *node, const struct err *err)
 		fprintf(stderr, "the node does not start: %s\n", err_text(err));
 }
 
+static void prepare(void)
+{
+	raise_limits();
+	/* what outlives its keeper comes to the root, which ends it */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	prctl(PR_SET_NAME, role_program(ROLE_ROOT));
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static int start(struct node *node, const struct node_options *options)
+{
+	struct err err = {0};
+	int r;
+
+	if (load_config(node, options) < 0)
+		return EXIT_CONFIG;
+	node->log_level = (enum log_level)node->config->log_level;
+	log_set_level(node->log_level);
+	if (node_open_log(node, &err) < 0) {
+		tell_failure(node, &err);
+		return EXIT_CONFIG;
+	}
+	log_set_format((enum log_format)node->config->log_format);
+	if (find_programs(node, &err) < 0) {
+		tell_failure(node, &err);
+		return EXIT_GAVE_UP;
+	}
+	r = set_up(node, &err);
+	if (r < 0) {
+		tell_failure(node, &err);
+		tear_down(node);
+		return EXIT_FAILURE;
+	}
+	log_info("node.starting", "the node starts", KV_STR("version", GATEHOUSE_VERSION),
+		KV_STR("build", GATEHOUSE_BUILD_ID));
+	tree_start(node->tree, clock_ms());
+	return 0;
+}
+
+static int take_up(struct node *node, struct span state, bool aged, struct err *err)
+{
+	int r;
+
+	if (make_events(node) < 0)
+		return err_set(err, ERR_NO_MEMORY, "no event loop");
+	children_init(&node->children, node->base, &node_child_ops, node);
+	r = state_load(node, state, aged, err);
+	if (r == 0)
+		r = node_resume_log(node, err);
+	if (r < 0)
+		return r;
+	log_set_format((enum log_format)node->config->log_format);
+	log_set_level(node_log_level(node, ROLE_ROOT, ""));
+	log_count_dropped_in(&node->log_dropped);
+	return 0;
+}
+
+/* As another program's successor: see exchange.h. */
+static int resume(struct node *node, const struct node_options *options)
+{
+	struct memfile map = MEMFILE_NONE;
+	struct err err = {0};
+	struct span state;
+	int r;
+
+	r = exchange_open(options->resume, &map, &state, &err);
+	if (r == 0 && !options->because)
+		exchange_guard(options->resume);
+	if (r == 0)
+		r = take_up(node, state, options->because != NULL, &err);
+	if (r < 0) {
+		log_error("upgrade.failed", err_text(&err));
+		if (!options->because)
+			exchange_give_back(options->resume, err_text(&err));
+		return EXIT_GAVE_UP;
+	}
+	memfile_unmap(&map);
+	if (options->because)
+		close(options->resume);
+	if (options->because)
+		children_bury(&node->children);
+	upgrade_resume(node, options->because);
+	node_spread_catalogue(node);
+	node_check_loans(node);
+	event_active(node->orphans, EV_TIMEOUT, 0);
+	exchange_take_signals();
+	return 0;
+}
+
+/* On probation, what a fatal signal would go back with is kept up to date. */
+static void loop(struct node *node)
+{
+	if (!upgrade_on_probation(node)) {
+		event_base_dispatch(node->base);
+		return;
+	}
+	event_base_loop(node->base, EVLOOP_ONCE);
+	exchange_checkpoint(node);
+}
+
+static int live(struct node *node)
+{
+	int r;
+
+	node_turn(node);
+	/* the tree may have given up in its first turn */
+	while (!node->finished) {
+		loop(node);
+		if (node->exchange_wanted && !node->finished) {
+			node->exchange_wanted = false;
+			upgrade_exchange(node);
+		}
+	}
+	await_rest(node);
+	r = node->exit_status;
+	tear_down(node);
+	return r;
+}
+
 int main(int argc, char **argv)
 {
 	static struct node node;
 	static struct node_options options;
-	struct err err = {0};
 	int r;
 
 	points_open();
 	memory_tune();
 	log_init(role_name(ROLE_ROOT));
+	if (process_version(ROLE_ROOT, argc, argv))
+		return EXIT_SUCCESS;
 	if (parse_options(argc, argv, &options) < 0) {
 		fputs(usage, stderr);
 		return EXIT_USAGE;
 	}
+	if (options.preflight != NO_STATE)
+		return preflight_main(options.preflight, &options);
+	make_absolute(&options);
 	node.options = &options;
-	if (load_config(&node, &options) < 0)
-		return EXIT_CONFIG;
-	node.log_level = (enum log_level)node.config->log_level;
-	log_set_level(node.log_level);
-	if (node_open_log(&node, &err) < 0) {
-		tell_failure(&node, &err);
-		return EXIT_CONFIG;
-	}
-	log_set_format((enum log_format)node.config->log_format);
-	find_programs(&node);
-	if (check_programs(&node, &err) < 0) {
-		tell_failure(&node, &err);
-		return EXIT_GAVE_UP;
-	}
-	r = set_up(&node, &err);
-	if (r < 0) {
-		tell_failure(&node, &err);
-		tear_down(&node);
-		return EXIT_FAILURE;
-	}
-	log_info("node.starting", "the node starts", KV_STR("version", GATEHOUSE_VERSION),
-		KV_STR("build", GATEHOUSE_BUILD_ID));
-	tree_start(node.tree, clock_ms());
-	node_turn(&node);
-	/* the tree may have given up in its first turn */
-	if (!node.finished)
-		event_base_dispatch(node.base);
-	await_rest(&node);
-	r = node.exit_status;
-	tear_down(&node);
-	return r;
+	programs_none(&node.programs);
+	programs_none(&node.former);
+	prepare();
+	r = options.resume == NO_STATE ? start(&node, &options) : resume(&node, &options);
+	return r ? r : live(&node);
 }

@@ -10,6 +10,8 @@
  *   levels.c    log levels, of all or some                log_file.c  the log file and its rotation
  *   watch.c     the configuration file under watch         rolling.c   processes replaced one by one
  *   swap.c      a gateway's successor, ready first
+ *   programs.h  the programs' files, kept open             state.h   all of this, saved and loaded
+ *   exchange.h  the root goes on as another program        upgrade.h   new programs: check.c, preflight.c, replace.c
  */
 #ifndef GATEHOUSE_NODE_H
 #define GATEHOUSE_NODE_H
@@ -19,6 +21,7 @@
 #include "kept.h"
 #include "log.h"
 #include "policy.h"
+#include "programs.h"
 
 #define NODE_LISTENERS_MAX 64
 /* Workers wanted while there is no zygote. */
@@ -40,6 +43,7 @@ struct server_retry;
 struct level_rule;
 struct watch;
 struct rolling;
+struct upgrade;
 
 /* What is known of the processes of a role that are gone. */
 struct node_tally {
@@ -59,6 +63,9 @@ struct node_options {
 	bool watch;         /* reload when the file changes */
 	bool dev;           /* for who develops servers or a configuration: see node_apply_options */
 	bool private;       /* no metrics port: there may be several such nodes of one configuration */
+	int resume;          /* descriptor of a saved state to go on with; -1: none */
+	const char *because; /* why the program that saved it is not to be gone on with; NULL: it is not so */
+	int preflight;       /* descriptor of a saved state to check; -1: none */
 };
 
 /* Processes of one gateway slot at once: one that serves, its successor, predecessors that finish. */
@@ -79,7 +86,11 @@ struct node {
 	/* settings that the file has changed and that wait for the next start */
 	const char *pending[CONFIG_SETTING_COUNT + 1];
 	unsigned n_pending;
-	char programs[4096]; /* directory */
+	struct programs programs; /* what runs; of children, those of this epoch */
+	struct programs former;   /* to return to while the present ones are on probation; else none */
+	struct upgrade *upgrade;  /* the latest; NULL: none since the start */
+	bool aged;                /* what was loaded was not quite what was (child.h, children_load) */
+	bool exchange_wanted;     /* leave the loop, and go on as another program (exchange.h) */
 	char state_dir[4096];
 	char run_dir[4096];
 	int state_lock;
@@ -101,6 +112,7 @@ struct node {
 	unsigned n_levels;
 	char *log_path; /* log.file; NULL: standard error */
 	int log_file;   /* -1: none */
+	uint64_t log_dropped; /* of the root: lines that could not be written */
 	struct watch *watch;
 	struct rolling *rolling;
 	struct event *heartbeat;
@@ -200,6 +212,8 @@ void node_server_ready(struct node *node, const char *name);
 /* Is there a server of that name that is to run? */
 bool node_wants_server(const struct node *node, const char *name);
 int node_server_add(struct node *node, const char *name, struct err *err);
+void node_servers_save(const struct node *node, struct saved_writer *writer);
+int node_server_load(struct node *node, struct span values, struct err *err);
 void node_server_remove(struct node *node, const char *name);
 void node_servers_free(struct node *node);
 void node_tell_server_states(struct node *node, struct child *registry);
@@ -224,9 +238,13 @@ void node_set_log_level(struct node *node, enum log_level level);
 /* for_ms 0: until the level of the node is set. Returns 0, -ERR_TOO_MANY or -ERR_NO_MEMORY. */
 int node_set_level_of(struct node *node, const struct level_target *target, uint64_t for_ms, struct err *err);
 void node_levels_free(struct node *node);
+void node_levels_save(const struct node *node, struct saved_writer *writer);
+int node_level_load(struct node *node, struct span values, struct err *err);
 
 /* log_file.c */
 int node_open_log(struct node *node, struct err *err);
+/* With node->log_file as a former program had it. */
+int node_resume_log(struct node *node, struct err *err);
 void node_give_log(struct node *node, struct child *child);
 /* A file that was moved away is begun anew, by all processes; on failure they go on with the old one. */
 int node_reopen_log(struct node *node, struct err *err);
@@ -235,15 +253,20 @@ void node_close_log(struct node *node);
 /* watch.c */
 int node_watch_config(struct node *node, struct err *err);
 void node_unwatch_config(struct node *node);
+void node_watch_save(const struct node *node, struct saved_writer *writer);
+void node_watch_load(struct node *node, struct span values);
 
 /*
  * rolling.c: replace all session workers (ROLE_WORKER) or gateways (ROLE_GATEWAY) of now, one after the
  * other. -ERR_BUSY while that goes on, -ERR_NO_MEMORY.
  */
 int node_roll(struct node *node, enum role role, unsigned *ret_total, struct err *err);
+bool node_is_rolling(struct node *node);
 /* {"role","total","replaced","finishing","failed","running"} of the latest; zeros when there was none. */
 void node_write_rolling(struct node *node, struct buf *out);
 void node_rolling_free(struct node *node);
+void node_rolling_save(struct node *node, struct saved_writer *writer);
+int node_rolling_load(struct node *node, struct span values, struct err *err);
 
 /*
  * swap.c: begin to replace a gateway that runs. -ERR_BUSY: it is being replaced, the node stops, or too

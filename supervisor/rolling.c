@@ -110,7 +110,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		KV_INT("finishing", count_waiting(rolling, &node->children)));
 }
 
-static bool is_under_way(struct node *node)
+bool node_is_rolling(struct node *node)
 {
 	return node->rolling && event_pending(node->rolling->tick, EV_TIMEOUT, NULL);
 }
@@ -126,24 +126,30 @@ static void collect(struct node *node, struct rolling *rolling)
 			rolling->instances[rolling->total++] = child->instance;
 }
 
+static struct rolling *make(struct node *node, enum role role, unsigned room)
+{
+	struct rolling *rolling = node->rolling = calloc(1, sizeof(*rolling));
+
+	if (rolling) {
+		rolling->role = role;
+		rolling->instances = calloc(room + 1, sizeof(*rolling->instances));
+		rolling->tick = evtimer_new(node->base, on_tick, node);
+	}
+	if (!rolling || !rolling->instances || !rolling->tick)
+		node_rolling_free(node);
+	return node->rolling;
+}
+
 int node_roll(struct node *node, enum role role, unsigned *ret_total, struct err *err)
 {
 	struct rolling *rolling;
 
-	if (is_under_way(node))
+	if (node_is_rolling(node))
 		return err_set(err, ERR_BUSY, "processes are being replaced already");
 	node_rolling_free(node);
-	rolling = node->rolling = calloc(1, sizeof(*rolling));
-	if (rolling) {
-		rolling->role = role;
-		rolling->instances = calloc(
-			node->children.of_role[role] + 1, sizeof(*rolling->instances));
-		rolling->tick = evtimer_new(node->base, on_tick, node);
-	}
-	if (!rolling || !rolling->instances || !rolling->tick) {
-		node_rolling_free(node);
+	rolling = make(node, role, node->children.of_role[role]);
+	if (!rolling)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a list of processes");
-	}
 	collect(node, rolling);
 	*ret_total = rolling->total;
 	look_soon(rolling);
@@ -163,7 +169,7 @@ void node_write_rolling(struct node *node, struct buf *out)
 		"\"running\":%s}",
 		role_name(rolling->role), rolling->total,
 		rolling->next > open ? rolling->next - open : 0, waiting, rolling->failed,
-		is_under_way(node) ? "true" : "false");
+		node_is_rolling(node) ? "true" : "false");
 }
 
 void node_rolling_free(struct node *node)
@@ -175,4 +181,50 @@ void node_rolling_free(struct node *node)
 		event_free(node->rolling->tick);
 	free(node->rolling);
 	node->rolling = NULL;
+}
+
+/* --- saved ---------------------------------------------------------------------------------- */
+
+static const struct saved_field rolling_rows[] = {
+	SAVED_ENUM(struct rolling, role, ROLE_MAX),
+	SAVED_MEMBER(struct rolling, next),
+	SAVED_MEMBER(struct rolling, failed),
+	SAVED_MEMBER(struct rolling, asked_ms),
+};
+
+void node_rolling_save(struct node *node, struct saved_writer *writer)
+{
+	const struct rolling *rolling = node->rolling;
+
+	if (!rolling)
+		return;
+	saved_open(writer, "rolling");
+	saved_put_fields(writer, SAVED_ROWS(rolling_rows), rolling);
+	saved_put_uint(writer, "running", node_is_rolling(node));
+	for (unsigned i = 0; i < rolling->total; i++)
+		saved_put_uint(writer, "instance", rolling->instances[i]);
+	saved_close(writer);
+}
+
+int node_rolling_load(struct node *node, struct span values, struct err *err)
+{
+	struct rolling *rolling;
+	struct saved_item item;
+	unsigned n = 0;
+	int r;
+
+	for (struct span rest = values; saved_next(&rest, &item);)
+		n += saved_is(&item, "instance", SAVED_UINT);
+	rolling = make(node, ROLE_WORKER, n);
+	if (!rolling)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a list of processes");
+	r = saved_get_fields(values, SAVED_ROWS(rolling_rows), rolling, err);
+	for (struct span rest = values; saved_next(&rest, &item);)
+		if (saved_is(&item, "instance", SAVED_UINT))
+			rolling->instances[rolling->total++] = item.number;
+	if (rolling->next > rolling->total)
+		rolling->next = rolling->total;
+	if (saved_get_uint(values, "running", 0))
+		look_soon(rolling);
+	return r;
 }

@@ -4,6 +4,7 @@
 #include "memfile.h"
 #include "node.h"
 #include "process.h"
+#include "upgrade.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -163,7 +164,7 @@ static void start_process(struct node *node, const struct action *action)
 		return;
 	}
 	if (child_spawn(&node->children, program->role, program->name, action->instance,
-		    node->programs, &child, &err) < 0) {
+		    &node->programs, &child, &err) < 0) {
 		log_error("process.start_failed", err_text(&err),
 			KV_STR("child_role", role_name(program->role)),
 			KV_STR("name", program->name));
@@ -208,6 +209,13 @@ static void on_report(struct node *node, const struct action *action)
 	if (strcmp(action->supervisor_id, "upstreams") == 0 &&
 		action->context == REPORT_CHILD_DROPPED)
 		node_server_dropped(node, action->child_id);
+	if (action->context == REPORT_GIVES_UP && upgrade_on_probation(node)) {
+		char because[ERR_DETAIL_MAX];
+
+		snprintf(because, sizeof(because), "%s keeps ending with the new programs: %s",
+			action->child_id, action->reason);
+		upgrade_return(node, because);
+	}
 }
 
 static void signal_child(struct node *node, const struct action *action, bool kill)
@@ -266,7 +274,10 @@ static void carry_out(struct node *node, const struct action *action)
 		on_report(node, action);
 		break;
 	case ACTION_REPLY:
-		node_worker_answered(node, action);
+		if (action->request >= REPLACE_REQUEST)
+			replace_answered(node, action);
+		else
+			node_worker_answered(node, action);
 		break;
 	case ACTION_READY:
 		on_ready(node);

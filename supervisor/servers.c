@@ -20,6 +20,7 @@ struct server_retry {
 	struct node *node;
 	struct event *timer;
 	uint32_t wait_ms;
+	uint64_t due_ms;   /* waiting: when it is tried again */
 	uint64_t ready_ms; /* since when it runs; 0: it does not */
 	bool waiting;      /* gave up, timer armed */
 	UT_hash_handle hh;
@@ -104,22 +105,30 @@ static struct server_retry *find(struct node *node, const char *name)
 	return server;
 }
 
-int node_server_add(struct node *node, const char *name, struct err *err)
+static struct server_retry *make(struct node *node, const char *name)
 {
 	struct server_retry *server = calloc(1, sizeof(*server));
 
 	if (!server)
-		return err_set(err, ERR_NO_MEMORY, "no memory for server %s", name);
+		return NULL;
 	snprintf(server->name, sizeof(server->name), "%s", name);
 	server->node = node;
 	server->wait_ms = RETRY_FIRST_MS / 2;
 	server->timer = event_new(node->base, -1, 0, on_retry, server);
 	if (!server->timer) {
 		free(server);
-		return err_set(err, ERR_NO_MEMORY, "no memory for server %s", name);
+		return NULL;
 	}
 	HASH_ADD_STR(node->retries, name, server);
-	return start_server(server, err);
+	return server;
+}
+
+int node_server_add(struct node *node, const char *name, struct err *err)
+{
+	struct server_retry *server = make(node, name);
+
+	return server ? start_server(server, err)
+		      : err_set(err, ERR_NO_MEMORY, "no memory for server %s", name);
 }
 
 static void forget(struct node *node, struct server_retry *server)
@@ -141,11 +150,18 @@ void node_server_remove(struct node *node, const char *name)
 	node_turn(node);
 }
 
+static void wait_until_due(struct server_retry *server, uint64_t now)
+{
+	uint64_t ms = server->due_ms > now ? server->due_ms - now : 0;
+	const struct timeval tv = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000)};
+
+	event_add(server->timer, &tv);
+}
+
 void node_server_dropped(struct node *node, const char *name)
 {
 	struct server_retry *server = find(node, name);
 	uint64_t now = clock_ms();
-	struct timeval tv;
 
 	if (!server || node->stopping)
 		return;
@@ -154,8 +170,8 @@ void node_server_dropped(struct node *node, const char *name)
 	server->wait_ms = server->wait_ms * 2 > RETRY_LAST_MS ? RETRY_LAST_MS : server->wait_ms * 2;
 	server->ready_ms = 0;
 	server->waiting = true;
-	tv = (struct timeval){server->wait_ms / 1000, server->wait_ms % 1000 * 1000};
-	event_add(server->timer, &tv);
+	server->due_ms = now + server->wait_ms;
+	wait_until_due(server, now);
 	log_error("server.failed", "its worker keeps crashing; it is tried again after a pause",
 		KV_STR("server", name), KV_INT("retry_ms", server->wait_ms));
 	tell_registry(server);
@@ -177,4 +193,42 @@ void node_servers_free(struct node *node)
 
 	HASH_ITER (hh, node->retries, server, next)
 		forget(node, server);
+}
+
+/* --- saved ---------------------------------------------------------------------------------- */
+
+static const struct saved_field retry_rows[] = {
+	SAVED_MEMBER(struct server_retry, wait_ms),
+	SAVED_MEMBER(struct server_retry, due_ms),
+	SAVED_MEMBER(struct server_retry, ready_ms),
+	SAVED_MEMBER(struct server_retry, waiting),
+};
+
+void node_servers_save(const struct node *node, struct saved_writer *writer)
+{
+	const struct server_retry *server;
+
+	for (server = node->retries; server; server = server->hh.next) {
+		saved_open(writer, "server");
+		saved_put_bytes(writer, "name", span_str(server->name));
+		saved_put_fields(writer, SAVED_ROWS(retry_rows), server);
+		saved_close(writer);
+	}
+}
+
+int node_server_load(struct node *node, struct span values, struct err *err)
+{
+	struct span name = saved_get_bytes(values, "name");
+	char text[LIMIT_SERVER_NAME + 1];
+	struct server_retry *server;
+	int r;
+
+	snprintf(text, sizeof(text), "%.*s", SPAN_ARG(name));
+	server = make(node, text);
+	if (!server)
+		return err_set(err, ERR_NO_MEMORY, "no memory for server %s", text);
+	r = saved_get_fields(values, SAVED_ROWS(retry_rows), server, err);
+	if (r == 0 && server->waiting)
+		wait_until_due(server, clock_ms());
+	return r;
 }

@@ -70,7 +70,7 @@ int node_swap(struct node *node, struct child *child, struct err *err)
 			"later",
 			NODE_GENERATIONS - 1, child->name);
 	r = child_spawn(&node->children, child->role, child->name,
-		children_next_instance(&node->children), node->programs, &fresh, err);
+		children_next_instance(&node->children), &node->programs, &fresh, err);
 	if (r < 0)
 		return r;
 	child_take_name(child);

@@ -122,3 +122,47 @@ void node_unwatch_config(struct node *node)
 	free(watch);
 	node->watch = NULL;
 }
+
+/* --- saved ---------------------------------------------------------------------------------- */
+
+/* Which file was read last; the watch itself is begun anew. */
+void node_watch_save(const struct node *node, struct saved_writer *writer)
+{
+	const struct stat *seen = node->watch ? &node->watch->seen : NULL;
+
+	if (!seen)
+		return;
+	saved_open(writer, "watched");
+	saved_put_uint(writer, "dev", seen->st_dev);
+	saved_put_uint(writer, "ino", seen->st_ino);
+	saved_put_int(writer, "size", seen->st_size);
+	saved_put_int(writer, "mtime_s", seen->st_mtim.tv_sec);
+	saved_put_int(writer, "mtime_ns", seen->st_mtim.tv_nsec);
+	saved_close(writer);
+}
+
+static int64_t get_int(struct span values, const char *name)
+{
+	struct saved_item item;
+
+	while (saved_next(&values, &item))
+		if (saved_is(&item, name, SAVED_INT))
+			return (int64_t)item.number;
+	return 0;
+}
+
+void node_watch_load(struct node *node, struct span values)
+{
+	static const struct timeval settle = {0, SETTLE_MS * 1000};
+	struct stat *seen = node->watch ? &node->watch->seen : NULL;
+
+	if (!seen)
+		return;
+	seen->st_dev = saved_get_uint(values, "dev", 0);
+	seen->st_ino = saved_get_uint(values, "ino", 0);
+	seen->st_size = get_int(values, "size");
+	seen->st_mtim.tv_sec = get_int(values, "mtime_s");
+	seen->st_mtim.tv_nsec = get_int(values, "mtime_ns");
+	/* what happened while nobody watched */
+	event_add(node->watch->settled, &settle);
+}

@@ -141,9 +141,9 @@ static int run_worker(void)
 	return process_run(&worker_role, zygote.fork_fd, zygote.filter);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	int status = process_main(&zygote_role);
+	int status = process_main(&zygote_role, argc, argv);
 
 	if (zygote.fork_fd >= 0)
 		status = run_worker();

@@ -1020,7 +1020,7 @@ END_TEST
 START_TEST(test_read_json_bad)
 {
 	static const char *const texts[] = {"", "{", "[]", "3", "{\"worker\":{\"max\":\"x\"}}",
-		"{\"nonsense\":1}", "{\"mcpServers\":{\"a\":3}}", "{\"file\":[],\"dir\":{}}x",
+		"{\"mcpServers\":{\"a\":3}}", "{\"file\":[],\"dir\":{}}x",
 		"{\"dir\":null,\"listen\":[{\"url\":\"x\"}]}"};
 	struct config *config = NULL;
 
@@ -1032,6 +1032,23 @@ START_TEST(test_read_json_bad)
 		ck_assert(err.detail[0]);
 		ck_assert_ptr_null(config);
 	}
+}
+END_TEST
+
+/* What a version writes that knows more settings. */
+START_TEST(test_read_json_newer)
+{
+	struct config *config = NULL;
+	struct err err = {0};
+	int r = config_read_json(SPAN_LIT("{\"nonsense\":1,\"worker\":{\"max\":7,\"colour\":[]},"
+					  "\"mcpServers\":{\"a\":{\"type\":\"stdio\",\"command\":\"x\","
+					  "\"taste\":{\"sour\":true}}}}"),
+		&config, &err);
+
+	ck_assert_msg(r == 0, "%s", err_text(&err));
+	ck_assert_int_eq(config->worker_max, 7);
+	ck_assert_str_eq(config->servers[0].command.p, "x");
+	config_free(config);
 }
 END_TEST
 
@@ -1338,6 +1355,7 @@ int main(void)
 	tcase_add_loop_test(tc, test_round_trip, 0, 2);
 	tcase_add_test(tc, test_round_trip_odd_strings);
 	tcase_add_test(tc, test_read_json_bad);
+	tcase_add_test(tc, test_read_json_newer);
 	tcase_add_test(tc, test_display_loads);
 	LOOP(test_diff, diffs);
 	tcase_add_test(tc, test_keep_running);

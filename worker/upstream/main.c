@@ -233,7 +233,7 @@ static const struct process_role upstream_role = {
 	.cleanup = cleanup,
 };
 
-int main(void)
+int main(int argc, char **argv)
 {
-	return process_main(&upstream_role);
+	return process_main(&upstream_role, argc, argv);
 }

@@ -1,0 +1,322 @@
+#include "exchange.h"
+#include "clock.h"
+#include "log.h"
+#include "memfile.h"
+#include "state.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Of its time, what a program on probation may spend on writing down its state. */
+#define CHECKPOINT_SHARE 20u
+#define BECAUSE_MAX ERR_DETAIL_MAX
+#define ARGUMENTS_MAX (2 * NODE_LISTEN_OPTIONS_MAX + 24)
+
+static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
+
+/* What a fatal signal finds ready: its handler may not allocate. */
+static struct {
+	int fd; /* of the state; -1: nobody is on guard */
+	struct memfile state;
+	int program; /* the former root's */
+	char resume[16], because[64];
+	char *argv[ARGUMENTS_MAX];
+	uint64_t cost_us, next_us;
+	char stack[65536] __attribute__((aligned(16)));
+} guard = {.fd = -1, .program = -1};
+
+/* --- descriptors over the exec ---------------------------------------------------------------- */
+
+static void keep_open(int fd, void *arg)
+{
+	(void)arg;
+	fcntl(fd, F_SETFD, 0);
+}
+
+static void close_on_exec(int fd, void *arg)
+{
+	(void)arg;
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+static int values_of(int fd, struct memfile *map, struct span *ret_values, struct err *err)
+{
+	int r = memfile_map(map, fd, err);
+
+	if (r < 0)
+		return r;
+	r = saved_read(memfile_span(map), STATE_VERSION, STATE_OLDEST, ret_values, err);
+	if (r < 0)
+		memfile_unmap(map);
+	return r;
+}
+
+/* --- arguments ------------------------------------------------------------------------------------ */
+
+/* Those the node was started with, and where the state is. They borrow from options, resume and because. */
+static void write_arguments(const struct node_options *options, char *resume, char *because,
+	char **argv)
+{
+	unsigned n = 0;
+
+	argv[n++] = (char *)(uintptr_t)role_program(ROLE_ROOT);
+	argv[n++] = (char *)(uintptr_t)"--config";
+	argv[n++] = (char *)(uintptr_t)options->config;
+	for (unsigned i = 0; i < options->n_listen; i++) {
+		argv[n++] = (char *)(uintptr_t)"--listen";
+		argv[n++] = (char *)(uintptr_t)options->listen[i];
+	}
+	if (options->state) {
+		argv[n++] = (char *)(uintptr_t)"--state";
+		argv[n++] = (char *)(uintptr_t)options->state;
+	}
+	if (options->socket) {
+		argv[n++] = (char *)(uintptr_t)"--socket";
+		argv[n++] = (char *)(uintptr_t)options->socket;
+	}
+	if (options->dev)
+		argv[n++] = (char *)(uintptr_t)"--dev";
+	else if (options->watch)
+		argv[n++] = (char *)(uintptr_t)"--watch";
+	if (options->private)
+		argv[n++] = (char *)(uintptr_t)"--private";
+	argv[n++] = (char *)(uintptr_t)"--resume";
+	argv[n++] = resume;
+	if (because) {
+		argv[n++] = (char *)(uintptr_t)"--because";
+		argv[n++] = because;
+	}
+	argv[n] = NULL;
+}
+
+/* --- going over --------------------------------------------------------------------------------- */
+
+static int save(struct node *node, int *ret_fd, struct err *err)
+{
+	struct buf state;
+	int r;
+
+	buf_init(&state, STATE_MAX);
+	r = state_save(node, &state, err);
+	if (r == 0)
+		r = memfile_new("gatehouse-state", buf_span(&state), ret_fd, err);
+	buf_free(&state);
+	return r;
+}
+
+/* Everything that happened until now, signals included, is still this program's to hear. */
+static void hear_out(struct node *node)
+{
+	event_base_loop(node->base, EVLOOP_NONBLOCK);
+	node_turn(node);
+}
+
+static int execute(struct node *node, const struct programs *programs, int fd, const char *because,
+	struct err *err)
+{
+	char resume[16], reason[BECAUSE_MAX];
+	char *argv[ARGUMENTS_MAX];
+	struct memfile map = MEMFILE_NONE;
+	struct span values;
+	int r = values_of(fd, &map, &values, err);
+
+	if (r < 0)
+		return r;
+	snprintf(resume, sizeof(resume), "%d", fd);
+	snprintf(reason, sizeof(reason), "%s", because ? because : "");
+	write_arguments(node->options, resume, because ? reason : NULL, argv);
+	saved_each_fd(values, keep_open, NULL);
+	keep_open(fd, NULL);
+	log_flush();
+	programs_exec(programs, ROLE_ROOT, argv, environ);
+	r = err_set_errno(err, "cannot execute %s/%s", programs->dir, role_program(ROLE_ROOT));
+	saved_each_fd(values, close_on_exec, NULL);
+	memfile_unmap(&map);
+	return r;
+}
+
+int exchange_to(struct node *node, const struct programs *programs, const char *because,
+	struct err *err)
+{
+	sigset_t all, mask;
+	int fd = -1, r = 0;
+
+	/* their handlers end with this program; what comes now waits for those of the next */
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &mask);
+	hear_out(node);
+	if (node->stopping || node->finished)
+		r = err_set(err, ERR_DRAINING, "the node stops");
+	if (r == 0)
+		r = save(node, &fd, err);
+	if (r == 0)
+		r = execute(node, programs, fd, because, err);
+	if (fd >= 0)
+		close(fd);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	return r;
+}
+
+int exchange_open(int fd, struct memfile *ret_map, struct span *ret_values, struct err *err)
+{
+	int r = values_of(fd, ret_map, ret_values, err);
+
+	if (r == 0)
+		saved_each_fd(*ret_values, close_on_exec, NULL);
+	close_on_exec(fd, NULL);
+	return r;
+}
+
+void exchange_take_signals(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* --- and back ------------------------------------------------------------------------------------- */
+
+/* Async-signal-safe. */
+static void go_back(void)
+{
+	struct span values;
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	if (saved_read(memfile_span(&guard.state), STATE_VERSION, STATE_OLDEST, &values, NULL) < 0)
+		return;
+	saved_each_fd(values, keep_open, NULL);
+	keep_open(guard.fd, NULL);
+	execveat(guard.program, "", guard.argv, environ, AT_EMPTY_PATH);
+}
+
+static void on_fatal(int sig)
+{
+	static const char words[] = "the new root was ended by signal ";
+	size_t n = sizeof(words) - 1;
+
+	memcpy(guard.because, words, n);
+	if (sig >= 10)
+		guard.because[n++] = (char)('0' + sig / 10);
+	guard.because[n++] = (char)('0' + sig % 10);
+	guard.because[n] = '\0';
+	go_back();
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+/* The former root's descriptor in a saved state, whatever else is there. */
+static int former_root(struct span values)
+{
+	return saved_get_fd(saved_get_object(values, "former"), role_program(ROLE_ROOT));
+}
+
+/* Takes over fd, if it names a former program. */
+static bool take_guard(int fd)
+{
+	struct memfile map = MEMFILE_NONE;
+	struct span values;
+	int program;
+
+	if (values_of(fd, &map, &values, NULL) < 0)
+		return false;
+	program = former_root(values);
+	if (program < 0) {
+		memfile_unmap(&map);
+		return false;
+	}
+	memfile_unmap(&guard.state);
+	if (guard.fd >= 0)
+		close(guard.fd);
+	guard.fd = fd;
+	guard.state = map;
+	guard.program = program;
+	snprintf(guard.resume, sizeof(guard.resume), "%d", fd);
+	return true;
+}
+
+/* As this program was called, but for the number of the state, which changes. */
+static void copy_arguments(void)
+{
+	static char line[32768];
+	FILE *file = fopen("/proc/self/cmdline", "re");
+	size_t len = file ? fread(line, 1, sizeof(line) - 1, file) : 0;
+	unsigned n = 0;
+
+	if (file)
+		fclose(file);
+	for (char *p = line; p < line + len && n < ARGUMENTS_MAX - 3; p += strlen(p) + 1) {
+		bool number = n > 0 && strcmp(guard.argv[n - 1], "--resume") == 0;
+
+		guard.argv[n++] = number ? guard.resume : p;
+	}
+	guard.argv[n++] = (char *)(uintptr_t)"--because";
+	guard.argv[n++] = guard.because;
+	guard.argv[n] = NULL;
+}
+
+void exchange_give_back(int fd, const char *because)
+{
+	static char reason[BECAUSE_MAX];
+
+	if (guard.fd < 0 && !take_guard(dup(fd)))
+		return;
+	copy_arguments();
+	snprintf(reason, sizeof(reason), "%s", because);
+	for (unsigned i = 0; guard.argv[i]; i++)
+		if (guard.argv[i] == guard.because)
+			guard.argv[i] = reason;
+	log_flush();
+	go_back();
+}
+
+void exchange_guard(int fd)
+{
+	const stack_t stack = {.ss_sp = guard.stack, .ss_size = sizeof(guard.stack)};
+	struct sigaction action = {.sa_handler = on_fatal, .sa_flags = SA_ONSTACK | SA_RESETHAND};
+
+	if (!take_guard(fd)) {
+		close(fd);
+		return;
+	}
+	copy_arguments();
+	sigaltstack(&stack, NULL);
+	sigfillset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
+		sigaction(fatal[i], &action, NULL);
+}
+
+void exchange_checkpoint(struct node *node)
+{
+	uint64_t began = clock_us();
+	struct err err = {0};
+	int fd;
+
+	if (guard.fd < 0 || began < guard.next_us || node->finished)
+		return;
+	if (save(node, &fd, &err) < 0)
+		return;
+	if (!take_guard(fd))
+		close(fd);
+	guard.cost_us = clock_us() - began;
+	guard.next_us = clock_us() + guard.cost_us * CHECKPOINT_SHARE;
+}
+
+void exchange_unguard(void)
+{
+	if (guard.fd < 0)
+		return;
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
+		signal(fatal[i], SIG_DFL);
+	memfile_unmap(&guard.state);
+	close(guard.fd);
+	guard.fd = guard.program = -1;
+}
