@@ -277,6 +277,9 @@ void exchange_begin_stream(struct exchange *exchange, struct stream *stream)
 /* A modern request lives as long as its stream, whoever closed that. */
 static void end_of(struct exchange *exchange)
 {
+	/* its requests end without ending the stream a second time */
+	streams_exchange_gone(&exchange->worker->streams, exchange);
+	exchange->events = NULL;
 	if (exchange->cut && exchange->era == MCP_MODERN)
 		request_cancel_exchange(exchange->worker, exchange);
 	exchange_free(exchange);

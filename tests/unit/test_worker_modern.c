@@ -316,6 +316,41 @@ START_TEST(test_listen)
 }
 END_TEST
 
+/* Who takes nothing loses its stream alone: the worker that others share goes on. */
+START_TEST(test_listen_cut)
+{
+	enum { SIZE = 14u << 20 };
+	const char head[] = "{\"uri\":\"file:///a.txt\",\"pad\":\"";
+	struct subject *subject = scene_modern(&scene);
+	struct answer *slow = exchange(subject,
+		LISTEN("1", "\"resourceSubscriptions\":[\"file:///a.txt\"]"),
+		(struct options){.version = "2026-07-28",
+			.method = "subscriptions/listen",
+			.keep_credit = true});
+	struct call *call = call_wait(&scene);
+	char *note = malloc(SIZE + 1);
+
+	call_result(call, "{}");
+	memset(note, 'x', SIZE);
+	note[SIZE] = '\0';
+	memcpy(note, head, sizeof(head) - 1);
+	memcpy(note + SIZE - 2, "\"}", 2);
+	for (int i = 0; i < 8; i++) {
+		server_notes(call->server, "notifications/resources/updated", note);
+		WAIT_FOR(&scene, link_queued(call->server->link) == 0);
+	}
+	free(note);
+	WAIT_FOR(&scene, slow->done);
+	ck_assert(slow->cut);
+	/* nobody listens any more */
+	call = call_wait(&scene);
+	ck_assert_str_eq(call->method, "resources/unsubscribe");
+	call_result(call, "{}");
+	answer_has(ask(subject, "server/discover", NULL, REQUEST("2", "server/discover", META)), 200,
+		"\"id\":2,\"result\"");
+}
+END_TEST
+
 static const struct {
 	const char *body;
 	unsigned accept;
@@ -410,6 +445,7 @@ static Suite *suite(void)
 	tcase_add_test(t, test_notes);
 	tcase_add_test(t, test_close_cancels);
 	tcase_add_test(t, test_listen);
+	tcase_add_test(t, test_listen_cut);
 	tcase_add_loop_test(
 		t, test_listen_refused, 0, sizeof(not_granted) / sizeof(*not_granted));
 	tcase_add_test(t, test_status);
