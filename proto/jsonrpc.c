@@ -2,6 +2,10 @@
 #include "jsonrpc.h"
 #include "bounds.h"
 
+/* 2^31 by the cube of the golden ratio: no spacing keeps any number of beginnings further apart. */
+#define OWN_ID_STEP UINT64_C(506952113)
+#define OWN_ID_MASK ((UINT64_C(1) << 31) - 1)
+
 enum { F_VERSION, F_ID, F_METHOD, F_PARAMS, F_RESULT, F_ERROR, F_MAX };
 
 const char *jsonrpc_kind_name(enum jsonrpc_kind kind)
@@ -17,6 +21,16 @@ bool jsonrpc_is_reply(const struct jsonrpc *msg)
 	return msg->kind == JSONRPC_RESULT || msg->kind == JSONRPC_ERROR;
 }
 
+/* 5.00 → 5 */
+static struct span without_point(struct span raw)
+{
+	size_t len = raw.len;
+
+	while (len > 0 && raw.p[len - 1] == '0')
+		len--;
+	return len > 0 && len < raw.len && raw.p[len - 1] == '.' ? span_of(raw.p, len - 1) : raw;
+}
+
 bool jsonrpc_id_valid(struct span raw)
 {
 	size_t i = raw.len > 0 && raw.p[0] == '-';
@@ -25,7 +39,8 @@ bool jsonrpc_id_valid(struct span raw)
 		return false;
 	if (raw.p[0] == '"')
 		return true;
-	if (i == raw.len)
+	raw = without_point(raw);
+	if (i >= raw.len)
 		return false;
 	for (; i < raw.len; i++)
 		if (raw.p[i] < '0' || raw.p[i] > '9')
@@ -37,10 +52,16 @@ int jsonrpc_id_uint64(struct span raw, uint64_t *ret)
 {
 	int64_t v;
 
+	raw = without_point(raw);
 	if (raw.len == 0 || raw.p[0] == '-' || json_get_int64(raw, &v) < 0)
 		return -ERR_INVALID_ARGUMENT;
 	*ret = (uint64_t)v;
 	return 0;
+}
+
+uint64_t jsonrpc_own_id(uint64_t maker, uint64_t n)
+{
+	return (maker * OWN_ID_STEP + n) & OWN_ID_MASK;
 }
 
 static bool is_null(struct span value)

@@ -72,12 +72,18 @@ int jsonrpc_batch_next(struct json_iter *iter, struct jsonrpc *ret, struct err *
 const char *jsonrpc_kind_name(enum jsonrpc_kind kind);
 /* True for JSONRPC_RESULT and JSONRPC_ERROR. */
 bool jsonrpc_is_reply(const struct jsonrpc *msg);
-/* Is raw a usable id token (string, or number written as plain digits, of at most JSONRPC_ID_MAX
- * bytes)? */
+/* Is raw a usable id token (a string, or a whole number: digits, perhaps with zeros behind a point,
+ * which some peers write; of at most JSONRPC_ID_MAX bytes)? */
 bool jsonrpc_id_valid(struct span raw);
-/* A raw id that is one of our own small integers: digits only, no sign, below 2^63. 0 or
+/* A raw id that is one of our own small integers: a whole number without a sign, below 2^63. 0 or
  * -ERR_INVALID_ARGUMENT. */
 int jsonrpc_id_uint64(struct span raw, uint64_t *ret);
+/*
+ * The n-th id that a process gives out, below 2^31: there are peers that keep ids in 32 bits. Those
+ * of processes that follow one another (maker: their number) lie far apart, so that a late answer to
+ * one is not taken for one to the next. 0 is none: take the next n.
+ */
+uint64_t jsonrpc_own_id(uint64_t maker, uint64_t n);
 /* Parts of an error object; *ret_message is the raw string token. 0 or -ERR_INVALID_REQUEST (no
  * integer code or no message). */
 int jsonrpc_error_get(

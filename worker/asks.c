@@ -24,10 +24,23 @@ static void refuse(struct server *server, uint32_t stream, enum err_code code, c
 		link_post(server->link, MSG_ANSWER, stream, &fields);
 }
 
-/* Never that of a question which an earlier worker of this session asked; below 2^53. */
+static struct ask *find(struct worker *worker, uint64_t id)
+{
+	struct ask *ask;
+
+	HASH_FIND(hh, worker->asks, &id, sizeof(id), ask);
+	return ask;
+}
+
+/* Not that of a question which an earlier worker of this session asked. */
 static uint64_t next_id(struct worker *worker)
 {
-	return (worker->session.epoch & 0x1fffff) << 32 | ++worker->next_ask;
+	uint64_t id;
+
+	do {
+		id = jsonrpc_own_id(worker->session.epoch, ++worker->next_ask);
+	} while (id == 0 || find(worker, id));
+	return id;
 }
 
 static struct ask *ask_new(
@@ -226,13 +239,9 @@ void asks_tick(struct worker *worker, uint64_t now_ms)
 
 static struct ask *find_id(struct worker *worker, struct span raw)
 {
-	struct ask *ask;
 	uint64_t id;
 
-	if (jsonrpc_id_uint64(raw, &id) < 0)
-		return NULL;
-	HASH_FIND(hh, worker->asks, &id, sizeof(id), ask);
-	return ask;
+	return jsonrpc_id_uint64(raw, &id) < 0 ? NULL : find(worker, id);
 }
 
 bool ask_answered(struct worker *worker, const struct jsonrpc *reply)

@@ -3,12 +3,13 @@
  * both sides.
  *
  *     scripted_server [--pages N] [--circle] [--refuse CODE] [--version REVISION] [--mute] [--bare]
- *                     [--modern] [--silent]
+ *                     [--modern] [--silent] [--narrow] [--point]
  *
  * --pages N: the list of tools comes in pages of N; --circle: its cursors never end; --refuse:
  * initialize is refused;
  * --version: the revision it answers; --mute: never answers; --bare: has no capabilities but tools;
- * --modern: speaks revision 2026-07-28 alone; --silent: does not answer what it does not know.
+ * --modern: speaks revision 2026-07-28 alone; --silent: does not answer what it does not know;
+ * --narrow: keeps ids in 32 bits; --point: reads them as doubles, and writes these with a point.
  *
  * Tools (arguments are {"text","n","ms"}): echo, pid, whoami (what initialize said), state (what it
  * was told since), slow (answers after ms), hang (never answers), die (exits with n), deaf (closes
@@ -35,7 +36,7 @@
 static struct {
 	const char *version;
 	unsigned pages;
-	bool circle, mute, bare, modern, silent;
+	bool circle, mute, bare, modern, silent, narrow, point;
 	char listen_id[64]; /* of subscriptions/listen */
 	int refuse;
 	unsigned extra_tools;
@@ -474,6 +475,18 @@ static void take_request(const struct jsonrpc *msg)
 	}
 }
 
+/* What becomes of a request's id in a server that keeps it as a number of its language. */
+static struct span kept_id(struct span id)
+{
+	static char text[64];
+	uint64_t number;
+
+	if (!(server.narrow || server.point) || jsonrpc_id_uint64(id, &number) < 0)
+		return id;
+	snprintf(text, sizeof(text), server.point ? "%u.0" : "%u", (unsigned)number);
+	return span_str(text);
+}
+
 static void take(struct span line)
 {
 	struct jsonrpc msg;
@@ -483,6 +496,7 @@ static void take(struct span line)
 	if (server.mute)
 		return;
 	if (msg.kind == JSONRPC_REQUEST) {
+		msg.id = kept_id(msg.id);
 		take_request(&msg);
 	} else if (jsonrpc_is_reply(&msg)) {
 		answer_text(span_str(server.asked_for), msg.body);
@@ -546,6 +560,10 @@ int main(int argc, char **argv)
 			server.modern = true;
 		else if (strcmp(argv[i], "--silent") == 0)
 			server.silent = true;
+		else if (strcmp(argv[i], "--narrow") == 0)
+			server.narrow = true;
+		else if (strcmp(argv[i], "--point") == 0)
+			server.point = true;
 		else if (strcmp(argv[i], "--bare") == 0)
 			server.bare = true;
 	}

@@ -184,7 +184,9 @@ START_TEST(test_ids)
 	} rows[] = {{"0", true, 0, 0}, {"9223372036854775807", true, 0, INT64_MAX},
 		{"9223372036854775808", true, -ERR_INVALID_ARGUMENT, 0},
 		{"-1", true, -ERR_INVALID_ARGUMENT, 0}, {"\"1\"", true, -ERR_INVALID_ARGUMENT, 0},
-		{"1.0", false, -ERR_INVALID_ARGUMENT, 0}, {"-", false, -ERR_INVALID_ARGUMENT, 0},
+		{"1.0", true, 0, 1}, {"120.000", true, 0, 120}, {"-1.0", true, -ERR_INVALID_ARGUMENT, 0},
+		{"1.5", false, -ERR_INVALID_ARGUMENT, 0}, {"1.05", false, -ERR_INVALID_ARGUMENT, 0},
+		{"1e2", false, -ERR_INVALID_ARGUMENT, 0}, {"-", false, -ERR_INVALID_ARGUMENT, 0},
 		{"null", false, -ERR_INVALID_ARGUMENT, 0}, {"", false, -ERR_INVALID_ARGUMENT, 0}};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
@@ -195,6 +197,26 @@ START_TEST(test_ids)
 		ck_assert_msg(jsonrpc_id_uint64(span_str(rows[i].raw), &v) == rows[i].r, "%s",
 			rows[i].raw);
 		ck_assert_uint_eq(v, rows[i].v);
+	}
+}
+END_TEST
+
+/* Small, and those of processes that follow one another far apart. */
+START_TEST(test_own_ids)
+{
+	enum { MAKERS = 1000, APART = 500000 };
+
+	for (uint64_t i = 1; i <= MAKERS; i++) {
+		uint64_t first = jsonrpc_own_id(i, 1);
+
+		ck_assert_uint_lt(first, UINT64_C(1) << 31);
+		ck_assert_uint_eq((first + 1) & INT32_MAX, jsonrpc_own_id(i, 2));
+		for (uint64_t j = 1; j < i; j++) {
+			uint64_t apart = (first - jsonrpc_own_id(j, 1)) & INT32_MAX;
+
+			ck_assert_uint_gt(apart, APART);
+			ck_assert_uint_lt(apart, (UINT64_C(1) << 31) - APART);
+		}
 	}
 }
 END_TEST
@@ -297,6 +319,7 @@ int main(void)
 	tcase_add_test(tc, test_parse_limits);
 	tcase_add_test(tc, test_batch);
 	tcase_add_test(tc, test_ids);
+	tcase_add_test(tc, test_own_ids);
 	tcase_add_test(tc, test_error_get);
 	tcase_add_loop_test(tc, test_write, 0, sizeof(written) / sizeof(written[0]));
 	suite_add_tcase(suite, tc);

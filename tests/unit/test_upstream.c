@@ -198,9 +198,21 @@ START_TEST(test_progress)
 	world_until(&world, call->done);
 	ck_assert_uint_eq(call->kind, 0);
 	ck_assert_uint_eq(call->n_notes, 5);
-	/* the token was ours: the incarnation above 2^32, and nothing of the client's */
-	assert_contains(call->last_note, "notifications/progress {\"progressToken\":300647710");
+	/* the token was ours, and nothing of the client's */
+	assert_contains(call->last_note, "notifications/progress {\"progressToken\":14011");
 	assert_contains(call->last_note, "\"progress\":5,\"total\":5}");
+	world_end(&world);
+}
+END_TEST
+
+/* Servers whose ids are numbers of 32 bits, or doubles. */
+START_TEST(test_kept_ids)
+{
+	struct world_session *session;
+
+	start_up(SESSION, _i == 0 ? SCRIPTED " --narrow" : SCRIPTED " --point");
+	session = world_attach(&world, "a", NULL);
+	assert_contains(world_tool_done(session, "echo", "{\"text\":\"hi\"}")->payload, "hi");
 	world_end(&world);
 }
 END_TEST
@@ -794,6 +806,7 @@ int main(void)
 	tcase_add_test(lists, test_no_process);
 	tcase_add_loop_test(calls, test_call, 0, 2);
 	tcase_add_test(calls, test_progress);
+	tcase_add_loop_test(calls, test_kept_ids, 0, 2);
 	tcase_add_test(calls, test_cancel);
 	tcase_add_test(calls, test_timeout);
 	tcase_add_test(calls, test_cut_utf8);

@@ -2,6 +2,7 @@
  * program, see worker_scene.h. */
 #include "json.h"
 #include "json_write.h"
+#include "jsonrpc.h"
 #include "worker_scene.h"
 
 #include <stdio.h>
@@ -667,7 +668,8 @@ START_TEST(test_ask_ids)
 	stream = get(subject, NULL);
 	asked = server_asks(meet_alpha(subject), NULL, "roots/list", "");
 	WAIT_TEXT(stream, "roots/list");
-	ck_assert_uint_eq(strtoull(asked_id(stream, "roots/list"), NULL, 10), 3ull << 32 | 1);
+	ck_assert_uint_eq(
+		strtoull(asked_id(stream, "roots/list"), NULL, 10), jsonrpc_own_id(3, 1));
 	reply(subject, "1", "\"result\":{}");
 	scene_settle(&scene, 30);
 	ck_assert(!asked->answered);

@@ -314,12 +314,23 @@ static bool answered_here(struct call *call)
 	return true;
 }
 
+/* None that a call still has, however long it has been under way. */
+static uint64_t next_id(struct instance *instance)
+{
+	uint64_t id;
+
+	do {
+		id = upstream_next_id(instance->up);
+	} while (call_find(instance, id));
+	return id;
+}
+
 /* Hand it to the transport. On failure it is as before. */
 static int send_now(struct call *call, struct span params)
 {
 	struct instance *instance = call->instance;
 	struct upstream *up = instance->up;
-	uint64_t id = upstream_next_id(up);
+	uint64_t id = next_id(instance);
 	struct transport_message msg = {.id = id,
 		.safe = call->safe,
 		.modern = instance->era == MCP_MODERN,

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define INCARNATION_MASK ((UINT64_C(1) << 21) - 1)
 /* How often a stopping process looks whether all is done. */
 #define STOP_LOOK_MS 20
 /* Of the time to stop, what the server's processes get to end by themselves. */
@@ -27,8 +26,12 @@ bool upstream_isolates(const struct upstream *up)
 
 uint64_t upstream_next_id(struct upstream *up)
 {
-	return (process_instance(up->process) & INCARNATION_MASK) << 32 |
-	       (++up->next_id & UINT32_MAX);
+	uint64_t id;
+
+	do {
+		id = jsonrpc_own_id(process_instance(up->process), ++up->next_id);
+	} while (id == 0);
+	return id;
 }
 
 void upstream_note_error(struct upstream *up, const char *text)

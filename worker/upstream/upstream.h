@@ -85,7 +85,7 @@ static inline struct event_base *upstream_base(const struct upstream *up)
 
 /* Does each session have an instance of its own? */
 bool upstream_isolates(const struct upstream *up);
-/* The next id towards the server: incarnation * 2^32 + n, below 2^53. */
+/* The next id towards the server: see jsonrpc_own_id. */
 uint64_t upstream_next_id(struct upstream *up);
 /* A process of the server is gone: who waits for a place may start. */
 void upstream_child_gone(struct upstream *up);
