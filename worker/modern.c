@@ -91,33 +91,42 @@ int modern_error(struct span error, struct buf *out)
 
 /* --- Mcp-Param-… (2026-07-28, "Custom Headers from Tool Parameters") ------------------------ */
 
-static struct span find_header(struct span headers, const char *name)
+/* The header's value, and in *ret_count how often it is there. */
+static struct span find_header(struct span headers, const char *name, unsigned *ret_count)
 {
+	struct span found = SPAN_NONE;
 	size_t len = strlen(name);
 
+	*ret_count = 0;
 	while (headers.len > 0) {
 		const char *end = memchr(headers.p, '\r', headers.len);
 		size_t line = end ? (size_t)(end - headers.p) : headers.len;
 
-		if (line > len && headers.p[len] == ':' && strncasecmp(headers.p, name, len) == 0)
-			return mcp_header_trim(span_of(headers.p + len + 1, line - len - 1));
+		if (line > len && headers.p[len] == ':' &&
+			strncasecmp(headers.p, name, len) == 0 && ++*ret_count == 1)
+			found = mcp_header_trim(span_of(headers.p + len + 1, line - len - 1));
 		line = line + 2 < headers.len ? line + 2 : headers.len;
 		headers = span_of(headers.p + line, headers.len - line);
 	}
-	return SPAN_NONE;
+	return found;
 }
 
 static int check_one(
 	struct span annotation, struct span value, struct span headers, struct err *err)
 {
 	char word[64], name[80];
-	struct span text;
+	struct span text, header;
+	unsigned count;
 
 	/* what no client can send as a header it need not send */
 	if (json_string_copy(annotation, word, sizeof(word), &text) < 0 || text.len == 0)
 		return 0;
 	snprintf(name, sizeof(name), "Mcp-Param-%.*s", SPAN_ARG(text));
-	return mcp_header_check(name, find_header(headers, name), value, err);
+	header = find_header(headers, name, &count);
+	/* it agrees with one of them, who reads only headers may take the other */
+	if (count > 1)
+		return err_set(err, ERR_HEADER_MISMATCH, "header %s is given twice", name);
+	return mcp_header_check(name, header, value, err);
 }
 
 static int check_properties(

@@ -405,6 +405,7 @@ static const struct {
 	{"{\"region\":null}", "", true},
 	{"{\"region\":\"eu\"}", "Mcp-Param-Region: us\r\n", false},
 	{"{\"region\":\"eu\"}", "", false},
+	{"{\"region\":\"eu\"}", "Mcp-Param-Region: eu\r\nMcp-Param-Region: us\r\n", false},
 	{"{\"region\":\"eu\",\"at\":{\"zone\":7}}", "Mcp-Param-Region: eu\r\n", false},
 	{"{\"region\":\"eu\",\"at\":{\"zone\":7}}", "Mcp-Param-Zone: 8\r\nMcp-Param-Region: eu\r\n",
 		false},
