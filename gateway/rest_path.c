@@ -57,10 +57,16 @@ static bool fits(struct span path, struct span row)
 
 bool rest_find(struct span path, struct rest_target *ret)
 {
+	bool in_view;
+
 	*ret = (struct rest_target){.kind = REST_NOTHING};
 	if (!begins(path, SPAN_LIT(REST_PATH "/")))
 		return false;
+	in_view = begins(path, SPAN_LIT(REST_VIEWS));
 	ret->view = take_root(&path);
+	/* a view without a name is not the whole */
+	if (in_view && !ret->view.len)
+		return true;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		if (!fits(path, rows[i].path))
 			continue;

@@ -130,6 +130,7 @@ static const struct {
 	{"GET /v1/tools/a/b", "", "", 404, "not_found"},
 	{"GET /v1/views/none/tools", "", "", 404, "not_found"},
 	{"GET /v1/views/docs", "", "", 404, "not_found"},
+	{"GET /v1/views//tools", "", "", 404, "not_found"},
 	{"PUT /v1/tools", "", "", 405, "method_not_allowed"},
 	{"POST /v1/tools", "Content-Type: application/json\r\n", "{}", 405, "method_not_allowed"},
 	{"GET /v1/prompts/x", "", "", 405, "method_not_allowed"},
