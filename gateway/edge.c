@@ -34,10 +34,22 @@ struct http_limits edge_limits(const struct config *config, uint32_t index)
 
 /* --- refusing ------------------------------------------------------------------------------- */
 
+/* A page that may call may also read why not. */
+static void add_cors(struct answer_headers *headers, const struct door *door,
+	const struct http1_head *head, struct span view)
+{
+	struct facts facts;
+
+	facts_read(head, &facts);
+	facts.view = view;
+	if (facts.origin.len && admission_check(&door->admission, head->host, &facts, NULL) == 0)
+		answer_headers_cors(headers, facts.origin);
+}
+
 static void refuse(struct door *door, struct http_conn *conn, const struct http1_head *head,
 	const struct err *err, struct span id, const char *allow, enum jsonrpc_executed executed)
 {
-	struct span view;
+	struct span view = SPAN_NONE;
 	const struct client_transport *transport =
 		head ? transport_find(door->gateway, head, &view) : NULL;
 	struct answer_headers headers = {.n = 0};
@@ -57,6 +69,8 @@ static void refuse(struct door *door, struct http_conn *conn, const struct http1
 	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	answer_headers_add(&headers, "Allow", span_str(allow));
 	answer_headers_retry(&headers, (unsigned)err_http_status(err->code));
+	if (head)
+		add_cors(&headers, door, head, view);
 	if (err->code == -ERR_UPGRADE_REQUIRED) {
 		answer_headers_add(&headers, "Upgrade", SPAN_LIT("websocket"));
 		answer_headers_add(&headers, "Sec-WebSocket-Version", SPAN_LIT("13"));
@@ -108,23 +122,46 @@ static const char *allow_of(const struct client_transport *transport,
 	return transport->allow_at ? transport->allow_at(head->path) : transport->allow;
 }
 
+/* Which headers a page may send: those that MCP names, and of Mcp-Param-… what it asks for. */
+static void write_allowed(struct buf *out, const struct http1_head *head)
+{
+	struct span asked = http1_header_get(head, "Access-Control-Request-Headers");
+
+	buf_append_str(out, "Content-Type, Accept, Authorization, Mcp-Session-Id, "
+			    "MCP-Protocol-Version, Mcp-Method, "
+			    "Mcp-Name, Last-Event-ID, traceparent");
+	while (asked.len) {
+		const char *comma = memchr(asked.p, ',', asked.len);
+		size_t len = comma ? (size_t)(comma - asked.p) : asked.len;
+		struct span name = mcp_header_trim(span_of(asked.p, len));
+
+		asked = span_of(asked.p + len, asked.len - len);
+		if (comma)
+			asked = span_of(asked.p + 1, asked.len - 1);
+		if (is_mcp_param(name))
+			buf_printf(out, ", %.*s", SPAN_ARG(name));
+	}
+}
+
 /* A page of an allowed origin asks whether it may send its headers (Fetch, CORS preflight). */
 static void answer_preflight(struct door *door, struct http_conn *conn,
-	const struct client_transport *transport, const struct facts *facts)
+	const struct client_transport *transport, const struct http1_head *head,
+	const struct facts *facts)
 {
 	struct answer_headers headers = {.n = 0};
 	char request_id[REQUEST_ID_MAX];
+	struct buf allowed;
 
 	answer_headers_cors(&headers, facts->origin);
 	answer_headers_add(&headers, "Access-Control-Allow-Methods", span_str(transport->allow));
-	answer_headers_add(&headers, "Access-Control-Allow-Headers",
-		SPAN_LIT("Content-Type, Accept, Authorization, Mcp-Session-Id, "
-			 "MCP-Protocol-Version, Mcp-Method, "
-			 "Mcp-Name, Last-Event-ID, traceparent"));
+	buf_init(&allowed, edge_limits(door->gateway->config, door->index).head * 2);
+	write_allowed(&allowed, head);
+	answer_headers_add(&headers, "Access-Control-Allow-Headers", buf_span(&allowed));
 	answer_headers_add(&headers, "Access-Control-Max-Age", SPAN_LIT("600"));
 	request_id_make(door->gateway, request_id);
 	answer_headers_add(&headers, "X-Request-Id", span_str(request_id));
 	http_conn_respond(conn, 204, headers.list, headers.n, SPAN_NONE);
+	buf_free(&allowed);
 }
 
 static bool is_preflight(
@@ -166,7 +203,7 @@ static void on_request(struct http_conn *conn, const struct http_request *reques
 	facts_read(head, &facts);
 	facts.view = view;
 	if (is_preflight(door, head, &facts))
-		answer_preflight(door, conn, transport, &facts);
+		answer_preflight(door, conn, transport, head, &facts);
 	else if (transport->check(door, head, &facts, &err) < 0)
 		edge_refuse(door, conn, head, &err, SPAN_NONE, allow_of(transport, head, &err));
 	else

@@ -389,9 +389,19 @@ START_TEST(test_preflight)
 	start("allowed_origins: [ 'https://app.example' ]\n");
 	client_say(&client,
 		"OPTIONS /mcp HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example\r\n"
+		"Access-Control-Request-Headers: x-other,content-type, mcp-param-region\r\n"
 		"Access-Control-Request-Method: POST\r\n\r\n");
 	ck_assert_uint_eq(client_status(&client), 204);
 	ck_assert(client_wait(&client, "Access-Control-Allow-Methods: GET, POST, DELETE"));
+	/* of what is asked for, the arguments that tools have as headers */
+	ck_assert_ptr_nonnull(strstr(client_text(&client), "traceparent, mcp-param-region\r\n"));
+	client_forget(&client);
+	/* a refusal can be read, too */
+	client_say(&client,
+		"PUT /mcp HTTP/1.1\r\nHost: localhost\r\nOrigin: https://app.example\r\n\r\n");
+	ck_assert_uint_eq(client_status(&client), 405);
+	ck_assert_ptr_nonnull(strstr(
+		client_text(&client), "Access-Control-Allow-Origin: https://app.example\r\n"));
 	client_forget(&client);
 	client_say(&client,
 		"OPTIONS /mcp HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n"
