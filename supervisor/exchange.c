@@ -13,7 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Of its time, what a program on probation may spend on writing down its state. */
+/* A state that takes longer to write down is not written in each turn: at most this share of the time goes into it. */
+#define CHECKPOINT_CHEAP_US 2000u
 #define CHECKPOINT_SHARE 20u
 #define BECAUSE_MAX ERR_DETAIL_MAX
 #define ARGUMENTS_MAX (2 * NODE_LISTEN_OPTIONS_MAX + 24)
@@ -28,6 +29,7 @@ static struct {
 	char resume[16], because[64];
 	char *argv[ARGUMENTS_MAX];
 	uint64_t cost_us, next_us;
+	struct event *due; /* for the state that was not written down when it was too early */
 	char stack[65536] __attribute__((aligned(16)));
 } guard = {.fd = -1, .program = -1};
 
@@ -294,20 +296,44 @@ void exchange_guard(int fd)
 		sigaction(fatal[i], &action, NULL);
 }
 
+/* The loop turns once more; that is all. */
+static void on_due(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+}
+
+static void postpone(struct node *node, uint64_t us)
+{
+	const struct timeval tv = {(time_t)(us / 1000000), (suseconds_t)(us % 1000000)};
+
+	if (!guard.due)
+		guard.due = evtimer_new(node->base, on_due, NULL);
+	if (guard.due && !evtimer_pending(guard.due, NULL))
+		event_add(guard.due, &tv);
+}
+
 void exchange_checkpoint(struct node *node)
 {
 	uint64_t began = clock_us();
 	struct err err = {0};
 	int fd;
 
-	if (guard.fd < 0 || began < guard.next_us || node->finished)
+	if (guard.fd < 0 || node->finished)
 		return;
+	if (began < guard.next_us) {
+		postpone(node, guard.next_us - began);
+		return;
+	}
 	if (save(node, &fd, &err) < 0)
 		return;
 	if (!take_guard(fd))
 		close(fd);
 	guard.cost_us = clock_us() - began;
-	guard.next_us = clock_us() + guard.cost_us * CHECKPOINT_SHARE;
+	guard.next_us = guard.cost_us > CHECKPOINT_CHEAP_US
+				? clock_us() + guard.cost_us * CHECKPOINT_SHARE
+				: 0;
 }
 
 void exchange_unguard(void)
@@ -319,4 +345,7 @@ void exchange_unguard(void)
 	memfile_unmap(&guard.state);
 	close(guard.fd);
 	guard.fd = guard.program = -1;
+	if (guard.due)
+		event_free(guard.due);
+	guard.due = NULL;
 }

@@ -412,6 +412,7 @@ static void await_rest(struct node *node)
 
 static void tear_down(struct node *node)
 {
+	exchange_unguard();
 	upgrade_free(node);
 	programs_close(&node->programs);
 	programs_close(&node->former);
