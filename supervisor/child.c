@@ -431,7 +431,7 @@ static void child_signal(struct child *child, int sig)
 void child_stop(struct child *child, uint32_t deadline_ms)
 {
 	const struct msg_stop stop = {
-		.deadline_ms = deadline_ms, .successor = child->replaced};
+		.deadline_ms = deadline_ms, .successor = child->replaced || child->hands_on};
 
 	child->state = child->state == CHILD_ASKED ? CHILD_ASKED : CHILD_STOPPING;
 	if (!child->link || link_post(child->link, MSG_STOP, 0, &stop) < 0)

@@ -44,6 +44,7 @@ struct child {
 	uint64_t replaces;  /* a successor that is not ready yet: whose; else 0 (swap.c) */
 	uint64_t stands_for; /* the number of the process whose place it has taken; 0: its own */
 	bool replaced;      /* another has its place */
+	bool hands_on;      /* when it stops, another goes on with what it had */
 	uint64_t parent;    /* instance this one works for (a keeper's upstream worker), or 0 */
 	uint32_t stream;    /* of the request that asked for it */
 	bool said_ready;

@@ -17,6 +17,7 @@ static const struct saved_field child_rows[] = {
 	SAVED_MEMBER(struct child, replaces),
 	SAVED_MEMBER(struct child, stands_for),
 	SAVED_MEMBER(struct child, replaced),
+	SAVED_MEMBER(struct child, hands_on),
 	SAVED_MEMBER(struct child, parent),
 	SAVED_MEMBER(struct child, stream),
 	SAVED_MEMBER(struct child, said_ready),

@@ -146,7 +146,7 @@ static bool can_go_on(const struct node *node, const struct child *upstream,
 {
 	const struct kept *kept = keeper->kept;
 
-	return !node->stopping && upstream->state != CHILD_STOPPING &&
+	return !node->stopping && (upstream->state != CHILD_STOPPING || upstream->hands_on) &&
 	       keeper->state != CHILD_STOPPING && keeper->link && kept && kept->state &&
 	       !kept->busy && kept->handed < HANDED_MAX &&
 	       node_wants_server(node, upstream->name);

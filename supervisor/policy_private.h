@@ -106,7 +106,7 @@ struct child {
 	uint64_t request;
 	uint64_t extra;
 	struct exit_status exit;
-	size_t saved; /* policy_saved.c: its number, from 1 */
+	size_t saved; /* policy_save.c: its number, from 1 */
 	UT_hash_handle by_instance;
 	UT_hash_handle by_id;
 	char id[]; /* "" under simple_one_for_one */
@@ -146,7 +146,7 @@ struct sup {
 	bool start_failed;
 	char end_reason[SPEC_ID_MAX + EXIT_REASON_MAX + 64];
 	struct heap_timer timer; /* the one timer of K5 */
-	size_t saved;            /* policy_saved.c: its number, from 1 */
+	size_t saved;            /* policy_save.c: its number, from 1 */
 	bool awake;
 	struct sup *wake_prev;
 	struct sup *wake_next;

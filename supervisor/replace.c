@@ -177,6 +177,7 @@ static bool replace_next(struct node *node)
 
 		if (!old)
 			continue;
+		old->hands_on = old->role == ROLE_UPSTREAM;
 		if (rows[i].role != ROLE_WORKER && rows[i].role != ROLE_GATEWAY)
 			restart(node, &rows[i], old->name, true);
 		else if (!roll(node, old))

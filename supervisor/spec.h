@@ -147,7 +147,7 @@ struct spec_owner {
 /* The policy's own copies. Counted; defaults filled in. */
 struct spec_group {
 	unsigned refs;
-	unsigned saved_in; /* policy_saved.c: in which saving it has which number */
+	unsigned saved_in; /* policy_save.c: in which saving it has which number */
 	size_t saved;
 	struct supervisor_flags flags;
 	size_t n_specs;

@@ -62,14 +62,19 @@ static void wait_in_line(struct call *call)
 	call->instance->n_waiting++;
 }
 
-bool calls_of_clients(const struct instance *instance)
+bool calls_under_way(const struct instance *instance)
 {
 	const struct call *call;
 
 	for (call = instance->calls; call; call = call->hh.next)
 		if (call->client || call->parked)
 			return true;
-	return instance->waiting || instance->resting;
+	return instance->resting;
+}
+
+bool calls_of_clients(const struct instance *instance)
+{
+	return instance->waiting || calls_under_way(instance);
 }
 
 /* Between two rounds: it has neither been sent nor does it wait to be. */
@@ -392,6 +397,9 @@ static void fail_unsent(struct call *call, int r)
 static bool may_leave(struct call *call)
 {
 	if (call->instance->state != INSTANCE_READY || pool_is_taken(call))
+		return false;
+	/* its worker sends it again, to the successor */
+	if (call->client && call->instance->up->leaving)
 		return false;
 	if (!call->client || client_knows(call->client, call))
 		return true;

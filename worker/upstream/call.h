@@ -88,6 +88,8 @@ void calls_lost(struct instance *instance, const struct err *err, bool waiting_t
 bool call_again(struct call *call);
 /* Does any call of a client (or one that is parked) run or wait here? */
 bool calls_of_clients(const struct instance *instance);
+/* The same of those that have been sent, in this round or an earlier one. */
+bool calls_under_way(const struct instance *instance);
 struct call *call_find(struct instance *instance, uint64_t id);
 /* The only call of a client that is under way here; NULL if none or several. */
 struct call *calls_only(struct instance *instance);

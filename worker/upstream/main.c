@@ -15,6 +15,8 @@
 
 /* How often a stopping process looks whether all is done. */
 #define STOP_LOOK_MS 20
+/* Looks at which nothing was under way, before it leaves for a successor. */
+#define LEAVE_LOOKS 3
 /* Of the time to stop, what the server's processes get to end by themselves. */
 #define STOP_CHILDREN_MS 4200u
 
@@ -158,6 +160,33 @@ static void stop_instances(struct upstream *up)
 	}
 }
 
+/*
+ * What has not been sent waits for the successor, and so does the server: only what is under way is awaited, and that the
+ * root has been told what has to be known of it.
+ */
+static bool may_leave(struct upstream *up)
+{
+	const struct instance *instance;
+	bool busy = false;
+
+	DL_FOREACH(up->instances, instance)
+	{
+		busy |= calls_under_way(instance);
+	}
+	up->idle_looks = busy ? 0 : up->idle_looks + 1;
+	return up->idle_looks > LEAVE_LOOKS;
+}
+
+static void leave(struct upstream *up)
+{
+	const struct timeval tv = {.tv_usec = STOP_LOOK_MS * 1000};
+
+	if (may_leave(up) || clock_ms() + STOP_CHILDREN_MS / 4 >= up->stop_until_ms)
+		process_exit(up->process, EXIT_SUCCESS, NULL);
+	else
+		event_add(up->stop_timer, &tv);
+}
+
 static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
 {
 	const struct timeval tv = {.tv_usec = STOP_LOOK_MS * 1000};
@@ -166,6 +195,10 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (up->leaving) {
+		leave(up);
+		return;
+	}
 	if (!has_calls(up) || now + STOP_CHILDREN_MS >= up->stop_until_ms)
 		stop_instances(up);
 	if ((!has_calls(up) && up->children == 0 &&
@@ -181,6 +214,7 @@ static void stop(struct process *process, uint32_t deadline_ms)
 	struct upstream *up = upstream_of(process);
 
 	up->stop_until_ms = clock_ms() + deadline_ms;
+	up->leaving = process_has_successor(process);
 	up->stop_timer = evtimer_new(process_base(process), on_stop_timer, up);
 	if (up->stop_timer)
 		on_stop_timer(-1, 0, up);

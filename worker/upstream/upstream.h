@@ -71,6 +71,8 @@ struct upstream {
 	struct link *admin; /* NULL: not open */
 	struct event *stop_timer;
 	uint64_t stop_until_ms; /* 0: not stopping */
+	bool leaving;           /* stopping, for a successor: no further call of a client leaves */
+	unsigned idle_looks;    /* leaving: how often in a row nothing was under way */
 };
 
 static inline struct upstream *upstream_of(void *process)
