@@ -55,6 +55,10 @@ static bool reply_modern(struct request *request, const struct reply *reply, voi
 
 	(void)arg;
 	request->on_reply = NULL;
+	if (reply->kind == 1 && modern_wants_urls(request, reply->payload)) {
+		modern_ask_urls(request, reply->payload);
+		return true;
+	}
 	buf_init(&out, reply->payload.len + 256);
 	if (reply->kind == 0)
 		r = modern_result(request, reply->payload, &out);

@@ -8,6 +8,8 @@
 
 /* Nesting of properties whose annotations are looked at. */
 #define PROPERTIES_DEPTH 16u
+/* The code of an error of 2025-11-25. */
+#define URL_ELICITATION_REQUIRED "-32042"
 
 void modern_write_members(struct buf *out, uint32_t ttl_ms, bool is_private)
 {
@@ -48,18 +50,77 @@ bool modern_declares(struct span params, const char *extension)
 		json_path(params, "_meta", MCP_META_CLIENT_CAPABILITIES, NULL), extension);
 }
 
-void modern_refuse_undeclared(struct request *request, const char *extension)
+/* out: the error. */
+static void refuse_missing(struct request *request, struct buf *out)
 {
 	struct exchange *exchange = request->exchange;
-	struct buf out;
 
-	buf_init(&out, 65536);
-	mcp_write_missing_extension(&out, request->id, extension);
 	if (exchange) {
 		exchange->outcome.code = err_rpc_code(ERR_MISSING_CAPABILITY);
 		exchange->status = modern_status(ERR_MISSING_CAPABILITY);
 	}
-	request_answer(request, buf_span(&out));
+	request_answer(request, buf_span(out));
+	buf_free(out);
+}
+
+void modern_refuse_undeclared(struct request *request, const char *extension)
+{
+	struct buf out;
+
+	buf_init(&out, 65536);
+	mcp_write_missing_extension(&out, request->id, extension);
+	refuse_missing(request, &out);
+}
+
+/* --- URLs to be visited first (2025-11-25, URLElicitationRequiredError) ---------------------- */
+
+#define URL_ELICITATION "elicitation.url"
+
+bool modern_wants_urls(const struct request *request, struct span error)
+{
+	struct json_iter iter = json_iter(json_path(error, "data", "elicitations", NULL));
+	struct span element;
+
+	return (mcp_method_info(request->method)->flags & MCP_ROUNDS) &&
+	       span_is(json_object_get(error, SPAN_LIT("code")), URL_ELICITATION_REQUIRED) &&
+	       json_iter_element(&iter, &element) && json_type(element) == JSON_OBJECT;
+}
+
+static int write_urls(struct span error, struct buf *out)
+{
+	struct json_iter iter = json_iter(json_path(error, "data", "elicitations", NULL));
+	struct span element;
+	unsigned n = 0;
+
+	buf_append_str(out, "{\"resultType\":\"input_required\",\"inputRequests\":{");
+	while (json_iter_element(&iter, &element)) {
+		if (json_type(element) != JSON_OBJECT)
+			continue;
+		buf_printf(out, "%s\"u%u\":{\"method\":\"elicitation/create\",\"params\":",
+			n ? "," : "", n + 1);
+		n++;
+		buf_append_span(out, element);
+		buf_append_char(out, '}');
+	}
+	return buf_append_str(out, "}}");
+}
+
+void modern_ask_urls(struct request *request, struct span error)
+{
+	struct span params = span_of(request->params, request->params_len);
+	struct buf out;
+
+	buf_init(&out, error.len * 64 + 65536);
+	if (!mcp_client_can(
+		    json_path(params, "_meta", MCP_META_CLIENT_CAPABILITIES, NULL), URL_ELICITATION)) {
+		mcp_write_missing_capability(&out, request->id, URL_ELICITATION);
+		refuse_missing(request, &out);
+		return;
+	}
+	if (write_urls(error, &out) == 0)
+		request_result(request, buf_span(&out));
+	else
+		request_refuse(request, ERR_NO_MEMORY, "no memory for what the server asks");
 	buf_free(&out);
 }
 
@@ -83,8 +144,11 @@ int modern_error(struct span error, struct buf *out)
 	struct span code = json_object_get(error, SPAN_LIT("code"));
 	struct json_edit edit = {.at = code, .with = SPAN_LIT("-32602")};
 
+	/* that does not say which, or of a request that cannot ask */
+	if (span_is(code, URL_ELICITATION_REQUIRED))
+		edit.with = SPAN_LIT("-32603");
 	/* "resource not found" of the legacy era */
-	if (!span_is(code, "-32002"))
+	else if (!span_is(code, "-32002"))
 		return -ERR_INVALID_ARGUMENT;
 	return json_splice(error, &edit, 1, out);
 }

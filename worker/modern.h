@@ -13,6 +13,14 @@ void modern_discover(struct request *request);
 bool modern_declares(struct span params, const char *extension);
 /* Answer a request that needs an extension which its client has not declared. */
 void modern_refuse_undeclared(struct request *request, const char *extension);
+/*
+ * Is this error of a server the wish of the legacy era that the user visit some URLs before the
+ * request is sent again? This era asks for it as input, and the client sends the request again with
+ * its answers: it begins anew, so that nothing is kept for it. ask: answer request so, or that its
+ * client cannot be asked.
+ */
+bool modern_wants_urls(const struct request *request, struct span error);
+void modern_ask_urls(struct request *request, struct span error);
 /* A result of a server, of whatever era, as a modern client expects it; appended to out. 0 or the
  * buffer's error. */
 int modern_result(const struct request *request, struct span result, struct buf *out);

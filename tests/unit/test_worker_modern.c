@@ -186,6 +186,41 @@ START_TEST(test_errors)
 }
 END_TEST
 
+#define VISIT "{\"mode\":\"url\",\"elicitationId\":\"e\",\"url\":\"https://x.example\",\"message\":\"go\"}"
+#define WANTS_URLS(urls) \
+	"{\"code\":-32042,\"message\":\"visit\",\"data\":{\"elicitations\":[" urls "]}}"
+#define CALL_OF(can) \
+	REQUEST("1", "tools/call", \
+		"\"name\":\"alpha__echo\",\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":" \
+		"\"2026-07-28\",\"io.modelcontextprotocol/clientCapabilities\":{" can "}}")
+
+/* Nor does the one for URLs that the user has to visit first. */
+static const struct {
+	const char *body, *error;
+	unsigned status;
+	const char *answer;
+} urls[] = {
+	{CALL_OF("\"elicitation\":{\"url\":{}}"), WANTS_URLS(VISIT), 200,
+		"\"result\":{\"resultType\":\"input_required\",\"inputRequests\":{\"u1\":{\"method\":"
+		"\"elicitation/create\",\"params\":" VISIT "}}}}"},
+	{CALL_OF("\"elicitation\":{\"url\":{}}"), WANTS_URLS("7," VISIT "," VISIT), 200,
+		"\"code\":-32603,"},
+	{CALL_OF("\"elicitation\":{\"url\":{}}"), WANTS_URLS(VISIT "," VISIT), 200, "\"u2\":{"},
+	{CALL_OF(""), WANTS_URLS(VISIT), 400, "\"requiredCapabilities\":{\"elicitation\":{\"url\":{}}}"},
+	{CALL_OF("\"elicitation\":{\"url\":{}}"), "{\"code\":-32042,\"message\":\"visit\"}", 200,
+		"{\"code\":-32603,\"message\":\"visit\"}"},
+};
+
+START_TEST(test_urls)
+{
+	struct subject *subject = scene_modern(&scene);
+	struct answer *answer = ask(subject, "tools/call", "alpha__echo", urls[_i].body);
+
+	call_error(call_wait(&scene), urls[_i].error);
+	answer_has(answer, urls[_i].status, urls[_i].answer);
+}
+END_TEST
+
 #define TOOL(more) REQUEST("1", "tools/call", "\"name\":\"alpha__echo\"," META_WITH(more))
 
 /* Log messages come to those who ask for them, request by request; streams have no event ids. */
@@ -443,6 +478,7 @@ static Suite *suite(void)
 	tcase_add_test(t, test_task);
 	tcase_add_loop_test(t, test_results, 0, sizeof(results) / sizeof(*results));
 	tcase_add_test(t, test_errors);
+	tcase_add_loop_test(t, test_urls, 0, sizeof(urls) / sizeof(*urls));
 	tcase_add_test(t, test_notes);
 	tcase_add_test(t, test_close_cancels);
 	tcase_add_test(t, test_listen);
