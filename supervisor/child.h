@@ -30,6 +30,7 @@ enum child_filter {
 struct children;
 struct kept;
 
+/* What a root that goes on as another program must not forget of it has a row in child_saved.c. */
 struct child {
 	uint64_t instance;
 	/* one after the other, without a gap: the key of children.by_name */

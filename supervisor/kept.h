@@ -2,9 +2,9 @@
  * What the root keeps of each process of a stdio server, for as long as it lives, so that it outlives the upstream worker
  * that speaks with it: the other ends of its pipes, and what that worker has said its successor needs to know.
  *
- * A root that goes on as another program has to carry over: the list node.kept, each with its descriptors and its state,
- * and of the keeper, the child with the same instance, its record, link and pidfd. Times are of the monotonic clock, which
- * goes on. There is nothing else: no timer, and nothing half done.
+ * A root that goes on as another program carries it over (state.c): a new member needs a row in kept_rows there, or a line
+ * beside them. Of the keeper, the child with the same instance, its record, link and pidfd go along (child_saved.c). Times
+ * are of the monotonic clock, which goes on. There is nothing else: no timer, and nothing half done.
  */
 #ifndef GATEHOUSE_KEPT_H
 #define GATEHOUSE_KEPT_H

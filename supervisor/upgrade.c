@@ -171,6 +171,7 @@ static void go_on_with_next(struct node *node)
 	node->former = node->programs;
 	node->programs = upgrade->next;
 	programs_none(&upgrade->next);
+	upgrade->left_us = clock_us();
 	upgrade->former_epoch = node->children.epoch;
 	if (!upgrade->same)
 		node->children.epoch = ++node->children.last_epoch;
@@ -283,7 +284,8 @@ void upgrade_resume(struct node *node, const char *because)
 		return;
 	}
 	log_info("upgrade.started", "the root goes on as the new program",
-		KV_STR("build", THIS_BUILD), KV_STR("former", upgrade->from));
+		KV_STR("build", THIS_BUILD), KV_STR("former", upgrade->from),
+		KV_MS("away_ms", clock_us() - upgrade->left_us));
 	if (upgrade->same)
 		end_probation(node);
 	else
@@ -353,6 +355,7 @@ static const struct saved_field upgrade_rows[] = {
 	SAVED_TEXT(struct upgrade, reason),
 	SAVED_MEMBER(struct upgrade, same),
 	SAVED_MEMBER(struct upgrade, former_epoch),
+	SAVED_MEMBER(struct upgrade, left_us),
 	SAVED_MEMBER(struct upgrade, until_ms),
 	SAVED_MEMBER(struct upgrade, total),
 };

@@ -40,6 +40,7 @@ struct upgrade {
 	char reason[ERR_DETAIL_MAX]; /* of a refusal or return */
 	bool same;                   /* the programs are the files that ran already: only the root goes on anew */
 	uint64_t former_epoch;       /* of the children before */
+	uint64_t left_us;            /* when the former program stopped to listen */
 	uint64_t until_ms;           /* of the probation */
 	unsigned total, left;        /* processes to be replaced, and those of them that still run */
 	struct programs next;        /* while checking and starting */
