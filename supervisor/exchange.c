@@ -21,17 +21,26 @@
 
 static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS};
 
-/* What a fatal signal finds ready: its handler may not allocate. */
-static struct {
-	int fd; /* of the state; -1: nobody is on guard */
+/* A state to go back with. */
+struct way_back {
+	int fd; /* of the state */
 	struct memfile state;
 	int program; /* the former root's */
+	char resume[16];
+};
+
+/*
+ * What a fatal signal finds ready: its handler may not allocate. At any moment one of the two ways is whole.
+ */
+static struct {
+	struct way_back ways[2];
+	volatile sig_atomic_t way; /* which; -1: nobody is on guard */
 	char resume[16], because[64];
 	char *argv[ARGUMENTS_MAX];
 	uint64_t cost_us, next_us;
 	struct event *due; /* for the state that was not written down when it was too early */
 	char stack[65536] __attribute__((aligned(16)));
-} guard = {.fd = -1, .program = -1};
+} guard = {.way = -1};
 
 /* --- descriptors over the exec ---------------------------------------------------------------- */
 
@@ -188,16 +197,18 @@ void exchange_take_signals(void)
 /* Async-signal-safe. */
 static void go_back(void)
 {
+	const struct way_back *way = &guard.ways[guard.way];
 	struct span values;
 	sigset_t all;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
-	if (saved_read(memfile_span(&guard.state), STATE_VERSION, STATE_OLDEST, &values, NULL) < 0)
+	if (saved_read(memfile_span(&way->state), STATE_VERSION, STATE_OLDEST, &values, NULL) < 0)
 		return;
 	saved_each_fd(values, keep_open, NULL);
-	keep_open(guard.fd, NULL);
-	execveat(guard.program, "", guard.argv, environ, AT_EMPTY_PATH);
+	keep_open(way->fd, NULL);
+	memcpy(guard.resume, way->resume, sizeof(guard.resume));
+	execveat(way->program, "", guard.argv, environ, AT_EMPTY_PATH);
 }
 
 static void on_fatal(int sig)
@@ -221,27 +232,31 @@ static int former_root(struct span values)
 	return saved_get_fd(saved_get_object(values, "former"), role_program(ROLE_ROOT));
 }
 
+static void free_way(struct way_back *way)
+{
+	memfile_unmap(&way->state);
+	close(way->fd);
+}
+
 /* Takes over fd, if it names a former program. */
 static bool take_guard(int fd)
 {
-	struct memfile map = MEMFILE_NONE;
+	int former = guard.way, next = former == 0 ? 1 : 0;
+	struct way_back *way = &guard.ways[next];
 	struct span values;
-	int program;
 
-	if (values_of(fd, &map, &values, NULL) < 0)
+	*way = (struct way_back){.fd = fd};
+	if (values_of(fd, &way->state, &values, NULL) < 0)
 		return false;
-	program = former_root(values);
-	if (program < 0) {
-		memfile_unmap(&map);
+	way->program = former_root(values);
+	if (way->program < 0) {
+		memfile_unmap(&way->state);
 		return false;
 	}
-	memfile_unmap(&guard.state);
-	if (guard.fd >= 0)
-		close(guard.fd);
-	guard.fd = fd;
-	guard.state = map;
-	guard.program = program;
-	snprintf(guard.resume, sizeof(guard.resume), "%d", fd);
+	snprintf(way->resume, sizeof(way->resume), "%d", fd);
+	guard.way = next;
+	if (former >= 0)
+		free_way(&guard.ways[former]);
 	return true;
 }
 
@@ -269,7 +284,7 @@ void exchange_give_back(int fd, const char *because)
 {
 	static char reason[BECAUSE_MAX];
 
-	if (guard.fd < 0 && !take_guard(dup(fd)))
+	if (guard.way < 0 && !take_guard(dup(fd)))
 		return;
 	copy_arguments();
 	snprintf(reason, sizeof(reason), "%s", because);
@@ -284,6 +299,7 @@ void exchange_guard(int fd)
 {
 	const stack_t stack = {.ss_sp = guard.stack, .ss_size = sizeof(guard.stack)};
 	struct sigaction action = {.sa_handler = on_fatal, .sa_flags = SA_ONSTACK | SA_RESETHAND};
+	sigset_t those;
 
 	if (!take_guard(fd)) {
 		close(fd);
@@ -292,8 +308,13 @@ void exchange_guard(int fd)
 	copy_arguments();
 	sigaltstack(&stack, NULL);
 	sigfillset(&action.sa_mask);
-	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
+	sigemptyset(&those);
+	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++) {
 		sigaction(fatal[i], &action, NULL);
+		sigaddset(&those, fatal[i]);
+	}
+	/* blocked over the exec: the kernel ends at once who commits one of them so */
+	sigprocmask(SIG_UNBLOCK, &those, NULL);
 }
 
 /* The loop turns once more; that is all. */
@@ -320,7 +341,7 @@ void exchange_checkpoint(struct node *node)
 	struct err err = {0};
 	int fd;
 
-	if (guard.fd < 0 || node->finished)
+	if (guard.way < 0 || node->finished)
 		return;
 	if (began < guard.next_us) {
 		postpone(node, guard.next_us - began);
@@ -338,13 +359,12 @@ void exchange_checkpoint(struct node *node)
 
 void exchange_unguard(void)
 {
-	if (guard.fd < 0)
+	if (guard.way < 0)
 		return;
 	for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
 		signal(fatal[i], SIG_DFL);
-	memfile_unmap(&guard.state);
-	close(guard.fd);
-	guard.fd = guard.program = -1;
+	free_way(&guard.ways[guard.way]);
+	guard.way = -1;
 	if (guard.due)
 		event_free(guard.due);
 	guard.due = NULL;

@@ -274,17 +274,56 @@ static int ask_launcher(struct node *node, const struct child *upstream, uint32_
 	return 0;
 }
 
+static void spawn_server(struct node *node, const struct child *upstream, uint32_t stream,
+	struct span session)
+{
+	struct msg_server_spawn_failed failed;
+	struct err err = {0};
+
+	if (ask_launcher(node, upstream, stream, session, &err) == 0)
+		return;
+	failed.reason = span_str(err_text(&err));
+	link_post(upstream->link, MSG_SERVER_SPAWN_FAILED, stream, &failed);
+}
+
+/* A launcher that ended has a successor in a moment. */
+static bool waits_for_launcher(struct node *node, const struct child *upstream, uint32_t stream,
+	struct span session)
+{
+	struct node_spawn *wait = &node->spawns[node->n_spawns];
+
+	if (children_find_named(&node->children, ROLE_LAUNCHER, "") || node->stopping ||
+		node->n_spawns == NODE_SPAWNS_MAX)
+		return false;
+	*wait = (struct node_spawn){.upstream = upstream->instance, .stream = stream};
+	snprintf(wait->session, sizeof(wait->session), "%.*s", SPAN_ARG(session));
+	node->n_spawns++;
+	return true;
+}
+
 void node_on_server_spawn(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_server_spawn *spawn = msg->fields;
 	struct child *upstream = arg;
-	struct msg_server_spawn_failed failed;
-	struct err err = {0};
+	struct node *node = child_node(upstream);
 
-	if (ask_launcher(child_node(upstream), upstream, msg->stream, spawn->session, &err) == 0)
-		return;
-	failed.reason = span_str(err_text(&err));
-	link_post(link, MSG_SERVER_SPAWN_FAILED, msg->stream, &failed);
+	(void)link;
+	if (!waits_for_launcher(node, upstream, msg->stream, spawn->session))
+		spawn_server(node, upstream, msg->stream, spawn->session);
+}
+
+void node_serve_spawns(struct node *node)
+{
+	unsigned n = node->n_spawns;
+
+	node->n_spawns = 0;
+	for (unsigned i = 0; i < n; i++) {
+		const struct node_spawn *wait = &node->spawns[i];
+		const struct child *upstream = children_find(&node->children, wait->upstream);
+
+		if (upstream && upstream->link)
+			spawn_server(node, upstream, wait->stream, span_str(wait->session));
+	}
 }
 
 void node_on_launched(struct link *link, const struct message *msg, void *arg)

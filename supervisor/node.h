@@ -77,6 +77,15 @@ struct node_counters {
 	uint64_t owner; /* the latest process that counts there */
 };
 
+/* Processes of servers wanted while there is no launcher. */
+#define NODE_SPAWNS_MAX 256
+
+struct node_spawn {
+	uint64_t upstream; /* instance of who wants it */
+	uint32_t stream;
+	char session[LIMIT_SESSION_ID + 1]; /* as in SERVER_SPAWN */
+};
+
 struct node {
 	struct event_base *base;
 	const struct node_options *options;
@@ -129,6 +138,8 @@ struct node {
 	uint64_t next_request;
 	uint32_t early_wants[NODE_EARLY_WANTS_MAX]; /* streams of WORKER_WANT */
 	unsigned n_early_wants;
+	struct node_spawn spawns[NODE_SPAWNS_MAX];
+	unsigned n_spawns;
 	bool in_actions;
 	bool ready;
 	bool servers_started;
@@ -189,6 +200,8 @@ void node_on_forked(struct link *link, const struct message *msg, void *arg);
 void node_on_fork_failed(struct link *link, const struct message *msg, void *arg);
 void node_worker_answered(struct node *node, const struct action *action);
 void node_on_server_spawn(struct link *link, const struct message *msg, void *arg);
+/* There is a launcher again. */
+void node_serve_spawns(struct node *node);
 void node_on_launched(struct link *link, const struct message *msg, void *arg);
 void node_on_server_stop(struct link *link, const struct message *msg, void *arg);
 void node_on_serving(struct link *link, const struct message *msg, void *arg);

@@ -55,6 +55,12 @@ static const struct saved_field kept_rows[] = {
 	SAVED_MEMBER(struct kept, without_ms),
 };
 
+static const struct saved_field spawn_rows[] = {
+	SAVED_MEMBER(struct node_spawn, upstream),
+	SAVED_MEMBER(struct node_spawn, stream),
+	SAVED_TEXT(struct node_spawn, session),
+};
+
 static const char *const pipe_names[] = {"stdin", "stdout", "stderr"};
 
 /* --- the cookies of the tree ---------------------------------------------------------------------- */
@@ -186,6 +192,11 @@ static void save_parts(struct node *node, struct saved_writer *writer)
 	upgrade_save(node, writer);
 	for (unsigned i = 0; i < node->n_early_wants; i++)
 		saved_put_uint(writer, "early_want", node->early_wants[i]);
+	for (unsigned i = 0; i < node->n_spawns; i++) {
+		saved_open(writer, "spawn");
+		saved_put_fields(writer, SAVED_ROWS(spawn_rows), &node->spawns[i]);
+		saved_close(writer);
+	}
 	saved_open(writer, "children");
 	children_save(&node->children, writer);
 	saved_close(writer);
@@ -321,6 +332,14 @@ static int load_kept(struct node *node, struct span values, struct err *err)
 	return 0;
 }
 
+static int load_spawn(struct node *node, struct span values, struct err *err)
+{
+	if (node->n_spawns == NODE_SPAWNS_MAX)
+		return 0;
+	return saved_get_fields(
+		values, SAVED_ROWS(spawn_rows), &node->spawns[node->n_spawns++], err);
+}
+
 static int load_watched(struct node *node, struct span values, struct err *err)
 {
 	int r = node->options->watch ? node_watch_config(node, err) : 0;
@@ -364,6 +383,7 @@ static const struct {
 	{"counters", load_counters},
 	{"tally", load_tally},
 	{"kept", load_kept},
+	{"spawn", load_spawn},
 	{"server", node_server_load},
 	{"level", node_level_load},
 	{"rolling", node_rolling_load},
