@@ -118,26 +118,45 @@ void node_look_at_waiting(struct node *node)
 
 /* --- from one upstream worker to the next ------------------------------------------------------- */
 
+static void keep_state(struct kept *kept, struct span state)
+{
+	free(kept->state);
+	kept->state = malloc(state.len);
+	kept->state_len = kept->state ? state.len : 0;
+	if (kept->state)
+		memcpy(kept->state, state.p, state.len);
+}
+
+static struct kept *find_of(const struct child *upstream, uint64_t instance)
+{
+	struct child *keeper = children_find(&child_node(upstream)->children, instance);
+
+	return keeper && keeper->parent == upstream->instance ? keeper->kept : NULL;
+}
+
 void node_on_server_keep(struct link *link, const struct message *msg, void *arg)
 {
 	const struct msg_server_keep *keep = msg->fields;
-	const struct child *upstream = arg;
-	struct child *keeper = children_find(&child_node(upstream)->children, keep->instance);
-	struct kept *kept = keeper ? keeper->kept : NULL;
-	char *state;
+	struct kept *kept = find_of(arg, keep->instance);
 
 	(void)link;
-	if (!kept || keeper->parent != upstream->instance)
+	if (!kept)
 		return;
-	state = msg->payload.len ? malloc(msg->payload.len) : NULL;
-	if (state)
-		memcpy(state, msg->payload.p, msg->payload.len);
-	free(kept->state);
-	kept->state = state;
-	kept->state_len = state ? msg->payload.len : 0;
+	if (msg->payload.len)
+		keep_state(kept, msg->payload);
 	kept->busy = keep->busy;
 	kept->handed = 0;
 	kept->without_ms = 0;
+}
+
+void node_on_server_amid(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_server_amid *amid = msg->fields;
+	struct kept *kept = find_of(arg, amid->instance);
+
+	(void)link;
+	if (kept)
+		kept->amid = amid->amid;
 }
 
 /* Its upstream worker was told to stop where its processes are to end, too. */
@@ -177,9 +196,10 @@ void node_leave_servers(struct node *node, const struct child *upstream)
 static int hand(struct link *link, uint32_t stream, const struct child *upstream,
 	struct child *keeper)
 {
-	const struct msg_server_kept fields = {
-		.instance = keeper->instance, .session = span_str(keeper->label)};
 	const struct kept *kept = keeper->kept;
+	const struct msg_server_kept fields = {.instance = keeper->instance,
+		.session = span_str(keeper->label),
+		.amid = kept->amid};
 
 	keeper->parent = upstream->instance;
 	keeper->kept->handed++;

@@ -20,6 +20,7 @@ struct kept {
 	char *state;              /* as in SERVER_KEEP; NULL: nobody could go on with it */
 	size_t state_len;
 	bool busy;           /* the same, at present */
+	bool amid;           /* as in SERVER_AMID */
 	unsigned handed;     /* to how many upstream workers, of which none has said a word about it since */
 	uint64_t without_ms; /* since when it is without one that has; 0: it is not */
 };
@@ -40,6 +41,7 @@ void node_end_waiting(struct node *node, const char *name);
 void node_look_at_waiting(struct node *node);
 
 void node_on_server_keep(struct link *link, const struct message *msg, void *arg);
+void node_on_server_amid(struct link *link, const struct message *msg, void *arg);
 void node_on_server_take(struct link *link, const struct message *msg, void *arg);
 
 #endif

@@ -468,6 +468,7 @@ const struct link_handlers node_child_handlers = {
 			[MSG_LAUNCHED] = node_on_launched,
 			[MSG_SERVER_STOP] = node_on_server_stop,
 			[MSG_SERVER_KEEP] = node_on_server_keep,
+			[MSG_SERVER_AMID] = node_on_server_amid,
 			[MSG_SERVER_TAKE] = node_on_server_take,
 			[MSG_SERVER_PID] = node_on_server_pid,
 			[MSG_SERVER_EXITED] = node_on_server_exited,

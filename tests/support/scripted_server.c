@@ -3,13 +3,14 @@
  * both sides.
  *
  *     scripted_server [--pages N] [--circle] [--refuse CODE] [--version REVISION] [--mute] [--bare]
- *                     [--modern] [--silent] [--narrow] [--point]
+ *                     [--modern] [--silent] [--narrow] [--point] [--lenient]
  *
  * --pages N: the list of tools comes in pages of N; --circle: its cursors never end; --refuse:
  * initialize is refused;
  * --version: the revision it answers; --mute: never answers; --bare: has no capabilities but tools;
  * --modern: speaks revision 2026-07-28 alone; --silent: does not answer what it does not know;
- * --narrow: keeps ids in 32 bits; --point: reads them as doubles, and writes these with a point.
+ * --narrow: keeps ids in 32 bits; --point: reads them as doubles, and writes these with a point;
+ * --lenient: what is no message is counted, else it exits.
  *
  * Tools (arguments are {"text","n","ms"}): echo, pid, whoami (what initialize said), state (what it
  * was told since), slow (answers after ms), hang (never answers), die (exits with n), deaf (closes
@@ -36,7 +37,7 @@
 static struct {
 	const char *version;
 	unsigned pages;
-	bool circle, mute, bare, modern, silent, narrow, point;
+	bool circle, mute, bare, modern, silent, narrow, point, lenient;
 	char listen_id[64]; /* of subscriptions/listen */
 	int refuse;
 	unsigned extra_tools;
@@ -491,14 +492,20 @@ static void take(struct span line)
 {
 	struct jsonrpc msg;
 
-	if (jsonrpc_parse(line, &msg, NULL) < 0)
-		exit(5);
+	if (jsonrpc_parse(line, &msg, NULL) < 0) {
+		if (!server.lenient)
+			exit(5);
+		remember(SPAN_LIT("\"no message\""));
+		return;
+	}
 	if (server.mute)
 		return;
 	if (msg.kind == JSONRPC_REQUEST) {
 		msg.id = kept_id(msg.id);
 		take_request(&msg);
 	} else if (jsonrpc_is_reply(&msg)) {
+		if (server.lenient)
+			remember(msg.body);
 		answer_text(span_str(server.asked_for), msg.body);
 	} else {
 		remember(msg.body);
@@ -564,6 +571,8 @@ int main(int argc, char **argv)
 			server.narrow = true;
 		else if (strcmp(argv[i], "--point") == 0)
 			server.point = true;
+		else if (strcmp(argv[i], "--lenient") == 0)
+			server.lenient = true;
 		else if (strcmp(argv[i], "--bare") == 0)
 			server.bare = true;
 	}

@@ -67,11 +67,76 @@ static void on_spawn(struct link *link, const struct message *msg, void *arg)
 	ck_assert_int_eq(link_send(link, MSG_SERVER_SPAWNED, msg->stream, &spawned, SPAN_NONE,
 				 (int[]){in[1], out[0], err[0]}),
 		0);
-	for (int i = 0; i < 2; i++) {
-		close(in[i]);
-		close(out[i]);
-		close(err[i]);
+	close(in[0]);
+	close(out[1]);
+	close(err[1]);
+	child->pipes[0] = in[1];
+	child->pipes[1] = out[0];
+	child->pipes[2] = err[0];
+}
+
+static struct world_child *find_child(struct world *world, uint64_t instance)
+{
+	for (unsigned i = 0; i < world->n_children; i++)
+		if (world->children[i].instance == instance)
+			return &world->children[i];
+	ck_abort_msg("a word about a process that is not there");
+}
+
+static void drop_pipes(struct world_child *child)
+{
+	for (int i = 0; i < 3; i++) {
+		if (child->pipes[i] > 0)
+			close(child->pipes[i]);
+		child->pipes[i] = 0;
 	}
+}
+
+static void on_keep(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_server_keep *keep = msg->fields;
+	struct world_child *child = find_child(arg, keep->instance);
+
+	(void)link;
+	child->busy = keep->busy;
+	child->n_kept++;
+	if (!msg->payload.len)
+		return;
+	ck_assert_int_eq(json_check(msg->payload, 64, NULL), 0);
+	free(child->state);
+	child->state = copy_of(msg->payload);
+}
+
+static void on_amid(struct link *link, const struct message *msg, void *arg)
+{
+	const struct msg_server_amid *amid = msg->fields;
+	struct world_child *child = find_child(arg, amid->instance);
+
+	(void)link;
+	child->amid = amid->amid;
+	child->n_amid++;
+}
+
+static void on_take(struct link *link, const struct message *msg, void *arg)
+{
+	struct world *world = arg;
+
+	for (unsigned i = 0; i < world->n_children; i++) {
+		struct world_child *child = &world->children[i];
+		struct msg_server_kept kept = {
+			.instance = child->instance,
+			.session = span_str(child->session),
+			.amid = child->amid};
+
+		if (!child->left || !child->pid)
+			continue;
+		child->left = false;
+		ck_assert_int_eq(link_send(link, MSG_SERVER_KEPT, msg->stream, &kept,
+					 span_str(child->state), child->pipes),
+			0);
+		return;
+	}
+	link_post(link, MSG_SERVER_NONE, msg->stream, NULL);
 }
 
 static void on_stop(struct link *link, const struct message *msg, void *arg)
@@ -86,6 +151,7 @@ static void on_stop(struct link *link, const struct message *msg, void *arg)
 		if (child->instance != stop->instance || child->stopped)
 			continue;
 		child->stopped = true;
+		drop_pipes(child);
 		child->term_ms = clock_ms() + stop->grace_ms;
 		child->kill_ms = child->term_ms + stop->grace_ms;
 	}
@@ -115,6 +181,7 @@ static void tend_children(struct world *world)
 
 		if (child->pid && waitpid(child->pid, &status, WNOHANG) == child->pid) {
 			child->pid = 0;
+			drop_pipes(child);
 			tell_exit(world, child, status);
 		}
 		if (child->pid && child->stopped && now >= child->kill_ms)
@@ -244,6 +311,9 @@ static const struct link_handlers root_handlers = {
 			[MSG_LINK_OPEN] = on_link_open,
 			[MSG_SERVER_SPAWN] = on_spawn,
 			[MSG_SERVER_STOP] = on_stop,
+			[MSG_SERVER_KEEP] = on_keep,
+			[MSG_SERVER_AMID] = on_amid,
+			[MSG_SERVER_TAKE] = on_take,
 		},
 	.closed = on_root_closed,
 };
@@ -294,21 +364,15 @@ void world_pass(struct world *world, unsigned ms)
 		world_turn(world);
 }
 
-void world_start(struct world *world, const char *server, const char *command)
+static void start_program(struct world *world)
 {
 	char *argv[] = {(char *)(uintptr_t)UPSTREAM_PROGRAM, NULL};
-	struct msg_start start = {.instance = 7,
+	const struct msg_start start = {.instance = 7 + world->n_started++,
 		.name = SPAN_LIT("s"),
+		.state_dir = span_str(world->state_dir),
 		.run_dir = SPAN_LIT("/")};
 	int fd;
 
-	signal(SIGPIPE, SIG_IGN);
-	memset(world, 0, sizeof(*world));
-	snprintf(world->state_dir, sizeof(world->state_dir), "/tmp/gatehouse-world-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(world->state_dir));
-	start.state_dir = span_str(world->state_dir);
-	world->base = event_base_new();
-	world->command = command;
 	world->root = make_link(world, ROLE_ROOT, true, &root_handlers, world, &fd);
 	world->pid = fork();
 	if (world->pid == 0) {
@@ -320,10 +384,58 @@ void world_start(struct world *world, const char *server, const char *command)
 		_exit(127);
 	}
 	close(fd);
-	fd = config_file(server);
+	fd = config_file(world->server);
 	ck_assert_int_eq(link_send(world->root, MSG_START, 0, &start, SPAN_NONE, &fd), 0);
 	close(fd);
 	world_until(world, world->ready);
+}
+
+void world_start(struct world *world, const char *server, const char *command)
+{
+	signal(SIGPIPE, SIG_IGN);
+	memset(world, 0, sizeof(*world));
+	snprintf(world->state_dir, sizeof(world->state_dir), "/tmp/gatehouse-world-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(world->state_dir));
+	world->base = event_base_new();
+	world->server = server;
+	world->command = command;
+	start_program(world);
+}
+
+/* As the root would: what has no state, or is busy, ends at once. */
+static void leave_children(struct world *world)
+{
+	for (unsigned i = 0; i < world->n_children; i++) {
+		struct world_child *child = &world->children[i];
+
+		child->left = child->pid && child->state && !child->busy && !child->stopped;
+		if (!child->pid || child->left)
+			continue;
+		drop_pipes(child);
+		kill(child->pid, SIGKILL);
+	}
+}
+
+void world_kill(struct world *world)
+{
+	int status;
+
+	ck_assert_int_eq(kill(world->pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(world->pid, &status, 0), world->pid);
+	/* what it had said is heard */
+	world_until(world, !world->root);
+	leave_children(world);
+	for (unsigned i = 0; i < world->n_sessions; i++)
+		world_until(world, !world->sessions[i].link);
+}
+
+void world_start_again(struct world *world)
+{
+	world->ready = false;
+	link_free(world->registry);
+	link_free(world->admin);
+	world->registry = world->admin = NULL;
+	start_program(world);
 }
 
 void world_end(struct world *world)
@@ -352,6 +464,8 @@ void world_end(struct world *world)
 	free(world->reply);
 	for (int kind = 0; kind < CATALOGUE_KIND_MAX; kind++)
 		free(world->lists[kind]);
+	for (unsigned i = 0; i < world->n_children; i++)
+		free(world->children[i].state);
 	snprintf(path, sizeof(path), "%s/request-state.key", world->state_dir);
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(rmdir(world->state_dir), 0);

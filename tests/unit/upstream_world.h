@@ -21,6 +21,12 @@ struct world_child {
 	pid_t pid; /* 0 once reaped */
 	char session[64];
 	bool stopped; /* SERVER_STOP came */
+	int pipes[3]; /* our copies, as the root keeps them; 0: closed */
+	char *state;  /* as SERVER_KEEP had it, or NULL */
+	unsigned n_kept; /* SERVER_KEEPs */
+	bool amid;    /* as SERVER_AMID had it */
+	unsigned n_amid;
+	bool busy, left; /* by a worker that died, for the next one */
 	uint64_t term_ms, kill_ms;
 };
 
@@ -54,6 +60,8 @@ struct world_session {
 
 struct world {
 	struct event_base *base;
+	const char *server;  /* its configuration */
+	unsigned n_started;  /* upstream workers */
 	const char *command; /* of the server: argv as one line */
 	char state_dir[64];  /* the node's, removed at the end */
 	struct link *root;
@@ -84,6 +92,9 @@ struct world {
 /* Start the program. server: the lines of the server's entry in YAML. command: how its processes
  * are started. */
 void world_start(struct world *world, const char *server, const char *command);
+/* kill -9 the program, and the same with the next one, to which the server's processes are given. */
+void world_kill(struct world *world);
+void world_start_again(struct world *world);
 /* Stop it politely, and see that nothing is left. */
 void world_end(struct world *world);
 /* Turn the loop until the condition holds; fails the test when that takes too long. */

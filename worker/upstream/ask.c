@@ -2,6 +2,7 @@
 #include "alike.h"
 #include "call.h"
 #include "client.h"
+#include "keep.h"
 #include "parked.h"
 #include "pool.h"
 
@@ -78,8 +79,10 @@ static void ask_client(struct instance *instance, const struct jsonrpc *msg, uin
 	struct ask *ask = instance->n_asks < ASKS_MAX ? malloc(sizeof(*ask) + msg->id.len) : NULL;
 
 	if (!ask || !client->link) {
+		ask_answer_err(instance, msg->id, ask ? ERR_BUSY : ERR_TOO_MANY,
+			ask ? "the client is not there at the moment"
+			    : "too many questions are open");
 		free(ask);
-		ask_answer_err(instance, msg->id, ERR_TOO_MANY, "too many questions are open");
 		return;
 	}
 	alike_asked(client);
@@ -87,8 +90,10 @@ static void ask_client(struct instance *instance, const struct jsonrpc *msg, uin
 	memcpy(ask->id, msg->id.p, msg->id.len);
 	DL_APPEND(instance->asks, ask);
 	instance->n_asks++;
+	keep_now(instance);
 	if (link_send(client->link, MSG_ASK, ask->stream, &fields, msg->params, NULL) < 0) {
 		ask_answer_err(instance, msg->id, ERR_BUSY, "the client cannot be asked at the moment");
+		keep_answered(instance, msg->id);
 		ask_free(instance, ask);
 	}
 }
@@ -131,6 +136,7 @@ void ask_cancelled(struct instance *instance, struct span raw_id, struct span re
 		link_flush(instance->client->link);
 		link_send(instance->client->link, MSG_ASK_CANCEL, ask->stream, NULL, reason, NULL);
 		ask_free(instance, ask);
+		keep_changed(instance);
 	}
 }
 
@@ -154,6 +160,7 @@ void ask_answered(struct instance *instance, uint32_t stream, const struct msg_a
 		ask_answer_err(instance, id, (enum err_code)answer->code, why);
 	}
 	instance_touch(instance);
+	keep_answered(instance, id);
 	ask_free(instance, ask);
 }
 

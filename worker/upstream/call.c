@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "era.h"
 #include "handles.h"
+#include "keep.h"
 #include "listen.h"
 #include "parked.h"
 #include "points.h"
@@ -140,6 +141,7 @@ static void note_task(struct instance *instance, struct span result)
 	until = clock_ms() + ms;
 	if (json_type(status) == JSON_STRING && until > instance->tasks_until_ms)
 		instance->tasks_until_ms = until;
+	keep_changed(instance);
 }
 
 /* Another process of the server need not know it: the oldest are forgotten first. */
@@ -155,6 +157,7 @@ static void note_holder(struct instance *instance, struct span result)
 		mark_remove(&instance->tasks, span_of(instance->tasks->hh.key,
 						      instance->tasks->hh.keylen));
 	mark_put(&instance->tasks, id, TASKS_KNOWN_MAX);
+	keep_changed(instance);
 }
 
 /* What a success changes in what we know of the client. */
@@ -164,6 +167,10 @@ static void note_success(const struct call *call, struct span result)
 	struct buf id;
 
 	alike_answered(call, result);
+	if (call->subject) {
+		mark_remove(&call->instance->told, span_str(call->subject));
+		keep_changed(call->instance);
+	}
 	if (call->method == MCP_RESOURCES_SUBSCRIBE && call->subject)
 		mark_add(&client->subscriptions, span_str(call->subject));
 	else if (call->method == MCP_RESOURCES_UNSUBSCRIBE && call->subject)
@@ -177,6 +184,7 @@ static void note_success(const struct call *call, struct span result)
 	buf_init(&id, 4096);
 	if (json_string_append(json_path(result, "task", "taskId", NULL), &id) == 0)
 		mark_add(&client->tasks, buf_span(&id));
+	keep_changed(call->instance);
 	buf_free(&id);
 }
 
@@ -209,6 +217,7 @@ void call_finish(struct call *call, struct outcome *outcome)
 	if (call->parked)
 		parked_over(call, outcome);
 	call_free(call);
+	keep_busy(instance);
 	if (instance->pool && instance->waiting && instance->state == INSTANCE_READY)
 		hold(instance);
 }
@@ -368,6 +377,7 @@ static int send_now(struct call *call, struct span params)
 	call->waits_us = 0;
 	HASH_ADD(hh, instance->calls, id, sizeof(call->id), call);
 	instance->n_calls++;
+	keep_busy(instance);
 	return 0;
 }
 

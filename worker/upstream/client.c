@@ -1,8 +1,11 @@
 #include "client.h"
+#include "adopt.h"
 #include "ask.h"
+#include "clock.h"
 #include "handles.h"
 #include "hash.h"
 #include "json_write.h"
+#include "keep.h"
 #include "listen.h"
 #include "log.h"
 #include "parked.h"
@@ -309,6 +312,13 @@ static enum mcp_log_level level_of(struct span name)
 	return mcp_log_level_parse(span_str(quoted));
 }
 
+static void set_session(struct client *client, struct span session)
+{
+	snprintf(client->session, sizeof(client->session), "%.*s", SPAN_ARG(session));
+	snprintf(client->tag, sizeof(client->tag), "%08x",
+		(unsigned)hash64(session.p, session.len, 0));
+}
+
 /*
  * A client that was subscribed before this process was there: it is not to be deaf until
  * it calls something.
@@ -353,14 +363,15 @@ static void on_attach(struct link *link, const struct message *msg, void *arg)
 	snprintf(client->principal, sizeof(client->principal), "%.*s",
 		SPAN_ARG(attach->principal));
 	client->level = level_of(attach->log_level);
-	snprintf(client->tag, sizeof(client->tag), "%08x",
-		(unsigned)hash64(attach->session.p, attach->session.len, 0));
+	set_session(client, attach->session);
 	take_subscriptions(client, json_object_get(who, SPAN_LIT("subscriptions")));
 	client->attached = client->capabilities && client->info;
+	adopt_claim(client);
 	instance = client_instance(client);
 	if (instance) {
 		handshake_set_level(instance);
 		handshake_subscribe(instance, client);
+		adopt_settle(instance);
 		listen_update(instance);
 	} else {
 		resume_subscriptions(client);
@@ -606,9 +617,8 @@ const struct link_handlers client_handlers = {
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-void client_accepted(struct process *process, struct link *link)
+static struct client *client_new(struct upstream *up)
 {
-	struct upstream *up = upstream_of(process);
 	struct client *client =
 		up->n_clients < UPSTREAM_CLIENTS_MAX ? calloc(1, sizeof(*client)) : NULL;
 
@@ -616,14 +626,43 @@ void client_accepted(struct process *process, struct link *link)
 		client->retry = evtimer_new(upstream_base(up), on_retry, client);
 	if (!client || !client->retry) {
 		free(client);
+		return NULL;
+	}
+	client->up = up;
+	DL_APPEND(up->clients, client);
+	up->n_clients++;
+	return client;
+}
+
+void client_accepted(struct process *process, struct link *link)
+{
+	struct client *client = client_new(upstream_of(process));
+
+	if (!client) {
 		link_free(link);
 		return;
 	}
-	client->up = up;
 	client->link = link;
 	link_set_user(link, client);
-	DL_APPEND(up->clients, client);
-	up->n_clients++;
+}
+
+struct client *client_new_absent(
+	struct upstream *up, const char *session, const char *principal)
+{
+	struct client *client = client_new(up);
+
+	if (!client)
+		return NULL;
+	set_session(client, span_str(session));
+	snprintf(client->principal, sizeof(client->principal), "%s", principal);
+	client->capabilities = strdup("{}");
+	client->info = strdup("{}");
+	client->version = MCP_LATEST_LEGACY;
+	client->absent_ms = clock_ms();
+	if (client->capabilities && client->info)
+		return client;
+	client_free(client);
+	return NULL;
 }
 
 /* What it alone had subscribed to on a shared server. */
@@ -631,7 +670,6 @@ static void end_subscriptions(struct client *client)
 {
 	struct instance *instance = client_instance(client);
 	const struct mark *mark;
-	struct buf params;
 
 	if (upstream_isolates(client->up) || !instance || instance->state != INSTANCE_READY)
 		return;
@@ -640,13 +678,10 @@ static void end_subscriptions(struct client *client)
 
 		if (client_shares_subscription(client, uri))
 			continue;
-		buf_init(&params, 1024u * 1024);
-		buf_append_str(&params, "{\"uri\":");
-		json_write_string(&params, uri);
-		if (buf_append_char(&params, '}') == 0)
-			call_tell(instance, MCP_RESOURCES_UNSUBSCRIBE, buf_span(&params));
-		buf_free(&params);
+		mark_remove(&instance->told, uri);
+		handshake_unsubscribe(instance, uri);
 	}
+	keep_changed(instance);
 }
 
 void client_free(struct client *client)

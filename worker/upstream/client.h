@@ -29,6 +29,8 @@ struct client {
 	unsigned n_calls;
 	bool attached;
 	char tag[24]; /* a word for logs */
+	char session[LIMIT_SESSION_ID + 1];
+	uint64_t absent_ms; /* since when it is known by name only, without a link (adopt.h) */
 	char principal[CLIENT_PRINCIPAL_SIZE];
 	enum mcp_era era; /* modern: no session, many clients of one principal */
 	enum mcp_version version;
@@ -51,6 +53,9 @@ struct client {
 
 extern const struct link_handlers client_handlers;
 void client_accepted(struct process *process, struct link *link);
+/* One whose session worker is not there. NULL: no memory, or there are too many. */
+struct client *client_new_absent(
+	struct upstream *up, const char *session, const char *principal);
 void client_free(struct client *client);
 
 /* The one instance that serves it; NULL until there is one, or where a pool does. */

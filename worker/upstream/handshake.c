@@ -5,6 +5,7 @@
 #include "clock.h"
 #include "era.h"
 #include "json_write.h"
+#include "keep.h"
 #include "listen.h"
 #include "listing.h"
 #include "log.h"
@@ -152,6 +153,7 @@ static void become_ready(struct instance *instance, enum mcp_era era)
 	if (era == MCP_LEGACY)
 		say_initialized(instance);
 	pool_settle(instance);
+	keep_now(instance);
 	handshake_restore(instance);
 	if (instance->listing)
 		listing_begin(instance->listing);
@@ -334,27 +336,48 @@ void handshake_set_level(struct instance *instance)
 		level == instance->level ||
 		level == MCP_LOG_NONE || !instance_can(instance, "logging"))
 		return;
+	/* who wants to hear more has perhaps not come back yet */
+	if (instance->up->settling && !instance->client && level > instance->level &&
+		instance->level != MCP_LOG_NONE)
+		return;
 	instance->level = level;
 	snprintf(params, sizeof(params), "{\"level\":\"%s\"}", mcp_log_level_name(level));
 	call_tell(instance, MCP_LOGGING_SET_LEVEL, span_str(params));
+	keep_changed(instance);
+}
+
+static void tell_of(struct instance *instance, enum mcp_method method, struct span uri)
+{
+	struct buf params;
+
+	buf_init(&params, 1024u * 1024);
+	buf_append_str(&params, "{\"uri\":");
+	json_write_string(&params, uri);
+	if (buf_append_char(&params, '}') == 0)
+		call_tell(instance, method, buf_span(&params));
+	buf_free(&params);
 }
 
 void handshake_subscribe(struct instance *instance, const struct client *client)
 {
 	const struct mark *mark;
-	struct buf params;
 
 	if (instance->state != INSTANCE_READY || instance->era != MCP_LEGACY ||
 		!mcp_capable(instance->capabilities, "resources.subscribe"))
 		return;
 	for (mark = client->subscriptions; mark; mark = mark->hh.next) {
-		buf_init(&params, 1024u * 1024);
-		buf_append_str(&params, "{\"uri\":");
-		json_write_string(&params, span_of(mark->key, mark->hh.keylen));
-		if (buf_append_char(&params, '}') == 0)
-			call_tell(instance, MCP_RESOURCES_SUBSCRIBE, buf_span(&params));
-		buf_free(&params);
+		struct span uri = span_of(mark->key, mark->hh.keylen);
+
+		if (!mark_has(instance->told, uri))
+			tell_of(instance, MCP_RESOURCES_SUBSCRIBE, uri);
 	}
+	keep_changed(instance);
+}
+
+void handshake_unsubscribe(struct instance *instance, struct span uri)
+{
+	if (instance->state == INSTANCE_READY && instance->era == MCP_LEGACY)
+		tell_of(instance, MCP_RESOURCES_UNSUBSCRIBE, uri);
 }
 
 void handshake_restore(struct instance *instance)

@@ -1,8 +1,10 @@
 #include "instance.h"
+#include "adopt.h"
 #include "ask.h"
 #include "call.h"
 #include "client.h"
 #include "clock.h"
+#include "keep.h"
 #include "listing.h"
 #include "listen.h"
 #include "log.h"
@@ -88,6 +90,8 @@ static int open_if_room(struct instance *instance, struct err *err)
 
 	if (!instance->listing && up->ops->has_child) {
 		count_places(up, &live, &all);
+		if (live >= (unsigned)up->server->max && adopt_make_room(up))
+			count_places(up, &live, &all);
 		if (live >= (unsigned)up->server->max)
 			return err_set(err, ERR_SERVER_CAPACITY,
 				"%s: all %u processes that max allows are in use", up->server->name,
@@ -152,6 +156,9 @@ static void drop_transport(struct instance *instance)
 	if (instance->transport)
 		instance->up->ops->close(instance->transport);
 	instance->transport = NULL;
+	keep_reset(instance);
+	instance->former_listen = 0;
+	instance->unheard = false;
 	marks_free(&instance->tasks);
 	listen_reset(instance);
 	if (instance->listing)
@@ -240,6 +247,8 @@ static void on_idle(struct instance *instance)
 	uint64_t idle = (uint64_t)instance->up->server->idle;
 	uint64_t since = clock_ms() - instance->used_ms;
 
+	if (instance->unheard)
+		adopt_hear(instance);
 	if (!is_idle(instance))
 		set_timer(instance, idle);
 	else if (since < idle)
@@ -248,6 +257,12 @@ static void on_idle(struct instance *instance)
 		pool_leave(instance);
 	else
 		instance_stop(instance);
+}
+
+void instance_wait_idle(struct instance *instance, uint64_t ms)
+{
+	if (!instance->listing)
+		set_timer(instance, ms ? ms : (uint64_t)instance->up->server->idle);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

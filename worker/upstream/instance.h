@@ -64,6 +64,13 @@ struct instance {
 	enum mcp_log_level level; /* as the server was told */
 	struct listing *listing;  /* NULL unless this is the catalogue's */
 	struct listen *listen;    /* NULL: not told of changes by a modern server (listen.h) */
+	/* keep.h: it has changed since it was told; what was told; ids of answers on their way */
+	bool unkept, kept_busy;
+	struct mark *owed;
+	/* adopt.h: not listened to yet; what a predecessor has asked for */
+	bool unheard;
+	struct mark *told;
+	uint64_t former_listen;
 };
 
 /* client, pool: both NULL for the catalogue's. NULL: no memory. */
@@ -84,6 +91,8 @@ bool instance_is_shared(const struct instance *instance);
 bool instance_can(const struct instance *instance, const char *capability);
 /* "up", "starting", … for people. */
 const char *instance_state_name(const struct instance *instance);
+/* It is ready, or was left so: look after so long whether it is idle (0: when it can be). */
+void instance_wait_idle(struct instance *instance, uint64_t ms);
 /* It was used now. */
 void instance_touch(struct instance *instance);
 /* End what carries it, answer its calls, and start again by the rules. */
@@ -100,6 +109,8 @@ void handshake_unanswered(struct instance *instance);
 void handshake_restore(struct instance *instance);
 /* The subscriptions of one client, who came to a server that runs. */
 void handshake_subscribe(struct instance *instance, const struct client *client);
+/* What nobody is subscribed to any more. */
+void handshake_unsubscribe(struct instance *instance, struct span uri);
 /* The level that the sessions of this instance want; told to the server when it changed and can be
  * told. */
 void handshake_set_level(struct instance *instance);

@@ -4,6 +4,7 @@
 #include "client.h"
 #include "hash.h"
 #include "json_write.h"
+#include "keep.h"
 #include "log.h"
 
 #include <stdlib.h>
@@ -60,6 +61,11 @@ void listen_reset(struct instance *instance)
 	instance->listen->id = 0;
 	instance->listen->failures = 0;
 	event_del(instance->listen->timer);
+}
+
+uint64_t listen_id(const struct instance *instance)
+{
+	return instance->listen ? instance->listen->id : 0;
 }
 
 void listen_free(struct instance *instance)
@@ -223,6 +229,7 @@ void listen_update(struct instance *instance)
 				     on_over, NULL) == 0)
 			listen->id = newest(instance);
 		stop(instance, before);
+		keep_changed(instance);
 	}
 	buf_free(&params);
 }

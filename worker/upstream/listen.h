@@ -12,6 +12,8 @@ struct listen;
 
 /* What is to be listened for may have changed, or listening has just become possible. */
 void listen_update(struct instance *instance);
+/* The id of the request; 0: there is none. */
+uint64_t listen_id(const struct instance *instance);
 /* The conversation is over, or the instance ends (then listen_free). */
 void listen_reset(struct instance *instance);
 void listen_free(struct instance *instance);

@@ -1,6 +1,9 @@
 /* gatehouse-upstream: see upstream.h. */
+#include "adopt.h"
 #include "client.h"
 #include "clock.h"
+#include "keep.h"
+#include "listing.h"
 #include "log.h"
 #include "parked.h"
 #include "points.h"
@@ -43,6 +46,7 @@ void upstream_note_error(struct upstream *up, const char *text)
 
 void upstream_child_gone(struct upstream *up)
 {
+	adopt_sweep(up);
 	if (!up->stop_until_ms)
 		instances_admit(up);
 }
@@ -103,25 +107,47 @@ static int before_jail(struct process *process, struct span config, struct err *
 	return r < 0 ? r : seal_new(process_state_dir(process), &up->seal, err);
 }
 
-static void start_catalogue(struct upstream *up)
+static void tell_impossible(struct upstream *up, struct err *err)
+{
+	config_hide_secrets(up->server, err->detail);
+	upstream_note_error(up, err_text(err));
+	log_error("server.impossible", err_text(err), KV_STR("server", up->server->name));
+	reporter_state(up, SERVER_DOWN, err_text(err), NULL, NULL);
+}
+
+static void start_transport(struct upstream *up)
 {
 	struct err err = {0};
 
 	up->ops = transport_find(up->server, &err);
 	if (up->ops && up->ops->start && up->ops->start(up, &err) < 0)
 		up->ops = NULL;
-	if (up->ops) {
+	if (!up->ops)
+		tell_impossible(up, &err);
+}
+
+static void start_catalogue(struct upstream *up)
+{
+	struct err err = {0};
+
+	if (!up->ops)
+		return;
+	if (!up->catalogue)
 		up->catalogue = instance_new(up, NULL, NULL);
-		if (up->catalogue) {
-			instance_want(up->catalogue, &err);
-			return;
-		}
-		err_set(&err, ERR_NO_MEMORY, "no memory for a conversation");
+	else
+		listing_begin(up->catalogue->listing);
+	if (up->catalogue) {
+		instance_want(up->catalogue, &err);
+		return;
 	}
-	config_hide_secrets(up->server, err.detail);
-	upstream_note_error(up, err_text(&err));
-	log_error("server.impossible", err_text(&err), KV_STR("server", up->server->name));
-	reporter_state(up, SERVER_DOWN, err_text(&err), NULL, NULL);
+	err_set(&err, ERR_NO_MEMORY, "no memory for a conversation");
+	tell_impossible(up, &err);
+}
+
+void upstream_begin(struct upstream *up)
+{
+	start_catalogue(up);
+	process_ready(up->process);
 }
 
 static int after_jail(struct process *process, struct err *err)
@@ -129,8 +155,13 @@ static int after_jail(struct process *process, struct err *err)
 	struct upstream *up = upstream_of(process);
 	int r = reporter_init(up, err);
 
+	if (r == 0)
+		r = keep_init(up, err);
 	if (r < 0)
 		return r;
+	start_transport(up);
+	if (up->ops && up->ops->child && adopt_begin(up) == 0)
+		return 1;
 	start_catalogue(up);
 	return 0;
 }
@@ -238,6 +269,7 @@ static void cleanup(struct process *process)
 		up->ops->stop(up);
 	link_free(up->admin);
 	reporter_free(up);
+	keep_free(up);
 	logs_free(&up->logs);
 	metrics_free(&up->metrics);
 	buf_free(&up->scratch);
@@ -250,7 +282,9 @@ static void cleanup(struct process *process)
 static const struct link_handlers root_handlers = {
 	.on = {[MSG_SERVER_SPAWNED] = stdio_on_spawned,
 		[MSG_SERVER_SPAWN_FAILED] = stdio_on_spawn_failed,
-		[MSG_SERVER_EXITED] = stdio_on_exited}};
+		[MSG_SERVER_EXITED] = stdio_on_exited,
+		[MSG_SERVER_KEPT] = adopt_on_kept,
+		[MSG_SERVER_NONE] = adopt_on_none}};
 
 static const struct process_peer peers[] = {
 	{ROLE_WORKER, &client_handlers, client_accepted},

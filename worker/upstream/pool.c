@@ -1,5 +1,6 @@
 #include "pool.h"
 #include "clock.h"
+#include "keep.h"
 #include "listen.h"
 #include "log.h"
 #include "task_handle.h"
@@ -61,16 +62,21 @@ static bool may_ask_back(const struct call *call)
 	       (mcp_method_info(call->method)->flags & MCP_ROUNDS);
 }
 
-bool pool_is_taken(const struct call *call)
+bool pool_is_busy(const struct instance *instance)
 {
-	const struct call *other;
+	const struct call *call;
 
-	if (!may_ask_back(call) || !serves_one_at_a_time(call->instance))
+	if (!serves_one_at_a_time(instance))
 		return false;
-	for (other = call->instance->calls; other; other = other->hh.next)
-		if (may_ask_back(other))
+	for (call = instance->calls; call; call = call->hh.next)
+		if (may_ask_back(call))
 			return true;
 	return false;
+}
+
+bool pool_is_taken(const struct call *call)
+{
+	return may_ask_back(call) && pool_is_busy(call->instance);
 }
 
 /* Calls of clients; what we ask ourselves keeps nobody waiting. */
@@ -228,8 +234,10 @@ int pool_pick(struct client *client, enum mcp_method method, struct span params,
 	if (!pool)
 		return err_set(err, ERR_NO_MEMORY, "no memory for a conversation");
 	r = pick(pool, method, ret, err);
-	if (r == 0 && is_subscription(method))
+	if (r == 0 && is_subscription(method)) {
 		(*ret)->subscriber = true;
+		keep_changed(*ret);
+	}
 	return r;
 }
 
@@ -246,6 +254,19 @@ void pool_settle(struct instance *instance)
 	to->n++;
 	from->n--;
 	free_if_empty(from);
+}
+
+struct instance *pool_adopt(struct upstream *up, struct span principal, unsigned abilities)
+{
+	struct pool *pool = pool_of(up, principal, abilities);
+	struct instance *instance =
+		pool && count_pooled(up) < POOLED_MAX ? instance_new(up, NULL, pool) : NULL;
+
+	if (instance)
+		pool->n++;
+	else if (pool)
+		free_if_empty(pool);
+	return instance;
 }
 
 /* --- subscriptions ----------------------------------------------------------------------- */

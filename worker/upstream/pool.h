@@ -30,6 +30,8 @@ struct pool {
 /* The conversation for a request, started if need be. As find_instance. */
 int pool_pick(struct client *client, enum mcp_method method, struct span params,
 	struct instance **ret, struct err *err);
+/* A conversation that a predecessor left. NULL: no memory, or there are too many. */
+struct instance *pool_adopt(struct upstream *up, struct span principal, unsigned abilities);
 /* The conversation has begun: the server's era is known. */
 void pool_settle(struct instance *instance);
 /* Nobody uses it any more. */
@@ -40,6 +42,8 @@ void pools_free(struct upstream *up);
 bool pool_serves(const struct pool *pool, const struct client *client);
 /* Must this call wait until the one that is under way in its conversation is over? */
 bool pool_is_taken(const struct call *call);
+/* Is a call under way to which a question of the server would belong, because it is the only one? */
+bool pool_is_busy(const struct instance *instance);
 /* The client is subscribed to something: see that a conversation hears of it. */
 void pool_subscribe(struct client *client);
 /* Is this the one that hears for its principal, and is there anything to hear of? */

@@ -5,11 +5,12 @@
 #include "clock.h"
 #include "errors.h"
 #include "json.h"
-#include "transport.h"
+#include "instance.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/uio.h>
@@ -24,6 +25,8 @@
 /* Read in one turn of the loop, so that one noisy child does not keep the others waiting. */
 #define READ_TURN (8u * READ_SIZE)
 #define WRITE_LINES 64
+/* When the root has not been told yet that a long line is begun. */
+#define HELD_MS 2
 /* A line buffer that grew beyond this is given back once it is empty. */
 #define LINE_KEEP (256u * 1024u)
 
@@ -52,6 +55,8 @@ struct stdio {
 	uint64_t instance; /* of the keeper; 0 until spawned */
 	bool ended;        /* SERVER_STOP was sent */
 	bool gone;         /* exited */
+	bool half;         /* the first line may be the end of one that another began to read */
+	bool amid;         /* as in SERVER_AMID */
 	int in, out;
 	struct event *writable, *flush, *readable, *exit_wait;
 	struct line *queue;
@@ -154,10 +159,24 @@ static bool is_blank(struct span line)
 	return true;
 }
 
+/* No end of an object or array is one. */
+static bool is_whole(struct span line)
+{
+	enum json_type type;
+
+	if (json_check(line, LIMIT_JSON_DEPTH, NULL) < 0)
+		return false;
+	type = json_type(json_trim(line));
+	return type == JSON_OBJECT || type == JSON_ARRAY;
+}
+
 static void take_line(struct stdio *stdio, struct span line)
 {
 	if (line.len > 0 && line.p[line.len - 1] == '\r')
 		line.len--;
+	if (stdio->half && !is_whole(line))
+		line.len = 0;
+	stdio->half = false;
 	if (!is_blank(line))
 		stdio->events->message(stdio->arg, line, 0);
 }
@@ -250,6 +269,23 @@ static void on_exit_wait(evutil_socket_t fd, short what, void *arg)
 
 /* --- its stdin ------------------------------------------------------------------------------- */
 
+/*
+ * Of at most PIPE_BUF bytes a pipe takes all or nothing (pipe(7)). Of a longer line a half may be
+ * there when this process dies: the next one needs to know, to end it. False: not told yet.
+ */
+static bool say_amid(struct stdio *stdio, bool amid)
+{
+	const struct msg_server_amid fields = {.instance = stdio->instance, .amid = amid};
+	struct link *root = process_root(stdio->up->process);
+
+	if (stdio->amid == amid)
+		return true;
+	if (link_post(root, MSG_SERVER_AMID, 0, &fields) < 0 || (amid && !link_flush(root)))
+		return false;
+	stdio->amid = amid;
+	return true;
+}
+
 static void lines_written(struct stdio *stdio, size_t n)
 {
 	stdio->queue_bytes -= n;
@@ -261,19 +297,21 @@ static void lines_written(struct stdio *stdio, size_t n)
 		DL_DELETE(stdio->queue, line);
 		stdio->n_queue--;
 		free(line);
+		say_amid(stdio, false);
 	}
 	stdio->written = n;
 }
 
 static unsigned gather(const struct stdio *stdio, struct iovec iov[WRITE_LINES])
 {
-	size_t skip = stdio->written;
+	size_t skip = stdio->written, total = 0;
 	const struct line *line;
 	unsigned n = 0;
 
 	DL_FOREACH(stdio->queue, line)
 	{
-		if (n == WRITE_LINES)
+		total += line->len - skip;
+		if (n == WRITE_LINES || (n > 0 && total > PIPE_BUF))
 			break;
 		iov[n++] = (struct iovec){(char *)(uintptr_t)line->data + skip, line->len - skip};
 		skip = 0;
@@ -283,11 +321,17 @@ static unsigned gather(const struct stdio *stdio, struct iovec iov[WRITE_LINES])
 
 static void write_queue(struct stdio *stdio)
 {
+	static const struct timeval held = {.tv_usec = HELD_MS * 1000};
 	struct iovec iov[WRITE_LINES];
 
 	while (stdio->queue && stdio->in >= 0) {
-		ssize_t n = writev(stdio->in, iov, (int)gather(stdio, iov));
+		ssize_t n;
 
+		if (stdio->queue->len > PIPE_BUF && !say_amid(stdio, true)) {
+			event_add(stdio->flush, &held);
+			return;
+		}
+		n = writev(stdio->in, iov, (int)gather(stdio, iov));
 		if (n > 0) {
 			lines_written(stdio, (size_t)n);
 		} else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
@@ -313,29 +357,35 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* The lines of one turn of the loop leave together. */
-static int stdio_send(struct transport *transport, const struct transport_message *msg)
+static int write_line(struct stdio *stdio, uint64_t id, struct span text)
 {
-	struct stdio *stdio = stdio_of(transport);
-	struct line *line;
+	struct line *line = malloc(sizeof(*line) + text.len + 1);
 
-	if (stdio->state != OPEN || stdio->in < 0)
-		return -ERR_CLOSED;
-	if (stdio->queue && stdio->queue_bytes + msg->text.len > TRANSPORT_QUEUE_MAX)
-		return -ERR_BUSY;
-	line = malloc(sizeof(*line) + msg->text.len + 1);
 	if (!line)
 		return -ERR_NO_MEMORY;
-	line->id = msg->id;
-	line->len = msg->text.len + 1;
-	memcpy(line->data, msg->text.p, msg->text.len);
-	json_one_line(line->data, msg->text.len);
-	line->data[msg->text.len] = '\n';
+	line->id = id;
+	line->len = text.len + 1;
+	if (text.len)
+		memcpy(line->data, text.p, text.len);
+	json_one_line(line->data, text.len);
+	line->data[text.len] = '\n';
 	if (!stdio->queue)
 		event_active(stdio->flush, EV_TIMEOUT, 0);
 	DL_APPEND(stdio->queue, line);
 	stdio->n_queue++;
 	stdio->queue_bytes += line->len;
 	return 0;
+}
+
+static int stdio_send(struct transport *transport, const struct transport_message *msg)
+{
+	struct stdio *stdio = stdio_of(transport);
+
+	if (stdio->state != OPEN || stdio->in < 0)
+		return -ERR_CLOSED;
+	if (stdio->queue && stdio->queue_bytes + msg->text.len > TRANSPORT_QUEUE_MAX)
+		return -ERR_BUSY;
+	return write_line(stdio, msg->id, msg->text);
 }
 
 static bool stdio_forget(struct transport *transport, uint64_t id)
@@ -374,15 +424,13 @@ static bool make_events(struct stdio *stdio)
 	return stdio->flush && stdio->exit_wait;
 }
 
-static int stdio_open(struct upstream *up, const char *label, const struct transport_events *events,
-	void *arg, struct transport **ret, struct err *err)
+static struct stdio *stdio_new(struct upstream *up, struct span label,
+	const struct transport_events *events, void *arg)
 {
-	const struct msg_server_spawn spawn = {.session = span_str(label)};
 	struct stdio *stdio = calloc(1, sizeof(*stdio));
-	int r;
 
 	if (!stdio)
-		return err_set(err, ERR_NO_MEMORY, "no memory for a process of the server");
+		return NULL;
 	*stdio = (struct stdio){.base = {&transport_stdio},
 		.up = up,
 		.events = events,
@@ -390,13 +438,26 @@ static int stdio_open(struct upstream *up, const char *label, const struct trans
 		.in = -1,
 		.out = -1,
 		.state = SPAWNING};
-	snprintf(stdio->label, sizeof(stdio->label), "%s", label);
+	snprintf(stdio->label, sizeof(stdio->label), "%.*s", SPAN_ARG(label));
 	buf_init(&stdio->line, (size_t)up->server->max_message + 2 * READ_SIZE);
 	DL_APPEND(host_of(up)->all, stdio);
+	if (make_events(stdio))
+		return stdio;
+	stdio_free(stdio);
+	return NULL;
+}
+
+static int stdio_open(struct upstream *up, const char *label, const struct transport_events *events,
+	void *arg, struct transport **ret, struct err *err)
+{
+	const struct msg_server_spawn spawn = {.session = span_str(label)};
+	struct stdio *stdio = stdio_new(up, span_str(label), events, arg);
+	int r;
+
+	if (!stdio)
+		return err_set(err, ERR_NO_MEMORY, "no memory for a process of the server");
 	stdio->stream = link_stream(process_root(up->process));
-	r = make_events(stdio)
-		    ? link_post(process_root(up->process), MSG_SERVER_SPAWN, stdio->stream, &spawn)
-		    : -ERR_NO_MEMORY;
+	r = link_post(process_root(up->process), MSG_SERVER_SPAWN, stdio->stream, &spawn);
 	if (r < 0) {
 		stdio_free(stdio);
 		return err_set(err, (enum err_code) - r, "the process cannot be asked for");
@@ -427,10 +488,7 @@ static int take_fds(struct stdio *stdio, int *fds)
 		return -ERR_SYSTEM;
 	stdio->writable = event_new(base, stdio->in, EV_WRITE, on_writable, stdio);
 	stdio->readable = event_new(base, stdio->out, EV_READ | EV_PERSIST, on_readable, stdio);
-	if (!stdio->writable || !stdio->readable || !stdio->errors)
-		return -ERR_NO_MEMORY;
-	event_add(stdio->readable, NULL);
-	return 0;
+	return stdio->writable && stdio->readable && stdio->errors ? 0 : -ERR_NO_MEMORY;
 }
 
 void stdio_on_spawned(struct link *link, const struct message *msg, void *arg)
@@ -456,7 +514,48 @@ void stdio_on_spawned(struct link *link, const struct message *msg, void *arg)
 		fail(stdio, ERR_SYSTEM, "its pipes cannot be watched");
 		return;
 	}
+	event_add(stdio->readable, NULL);
 	stdio->events->opened(stdio->arg);
+}
+
+/* The line that its predecessor was writing ends here, if it was. To others an empty line would be
+ * harmless, but some servers end on one. */
+int stdio_adopt(struct upstream *up, const struct message *msg, struct instance *instance,
+	struct transport **ret)
+{
+	const struct msg_server_kept *kept = msg->fields;
+	struct stdio *stdio = stdio_new(up, kept->session, &instance_events, instance);
+	int r;
+
+	if (!stdio)
+		return -ERR_NO_MEMORY;
+	stdio->instance = kept->instance;
+	stdio->state = OPEN;
+	stdio->half = true;
+	stdio->amid = kept->amid;
+	r = take_fds(stdio, msg->fds);
+	if (r == 0 && kept->amid)
+		r = write_line(stdio, 0, SPAN_NONE);
+	if (r < 0) {
+		stdio_free(stdio);
+		return r;
+	}
+	up->children++;
+	*ret = &stdio->base;
+	return 0;
+}
+
+void stdio_hear(struct transport *transport)
+{
+	struct stdio *stdio = stdio_of(transport);
+
+	if (stdio->state == OPEN && stdio->readable)
+		event_add(stdio->readable, NULL);
+}
+
+static uint64_t stdio_child(const struct transport *transport)
+{
+	return ((const struct stdio *)transport)->instance;
 }
 
 static void child_over(struct stdio *stdio)
@@ -525,6 +624,7 @@ const struct transport_ops transport_stdio = {
 	.open = stdio_open,
 	.send = stdio_send,
 	.forget = stdio_forget,
+	.child = stdio_child,
 	.queued = stdio_queued,
 	.close = stdio_close,
 	.start = stdio_start,

@@ -78,6 +78,8 @@ struct transport_ops {
 	 * a notification does that.
 	 */
 	bool (*withdraw)(struct transport *transport, uint64_t id);
+	/* The root's number for the process it runs on, 0: there is none yet. NULL: never. */
+	uint64_t (*child)(const struct transport *transport);
 	/* Unsent messages. */
 	size_t (*queued)(const struct transport *transport);
 	/* End the conversation politely; no event comes afterwards. Frees, now or later. */
@@ -101,5 +103,13 @@ extern const struct transport_ops transport_ws;
 void stdio_on_spawned(struct link *link, const struct message *msg, void *arg);
 void stdio_on_spawn_failed(struct link *link, const struct message *msg, void *arg);
 void stdio_on_exited(struct link *link, const struct message *msg, void *arg);
+
+/*
+ * Take up the process of a SERVER_KEPT, whose descriptors are taken over. Nothing is read before
+ * stdio_hear. The events are instance_events.
+ */
+int stdio_adopt(struct upstream *up, const struct message *msg, struct instance *instance,
+	struct transport **ret);
+void stdio_hear(struct transport *transport);
 
 #endif

@@ -9,6 +9,8 @@
  *   round      questions of a modern server, asked of a legacy client
  *   parked     calls of a modern client that wait for its answers; seal: their requestState
  *   listen     changes that a modern server is asked to tell
+ *   keep       what the root keeps of a conversation; adopt: one that a predecessor left is gone on
+ *              with
  *   listing    reads the server's lists; reporter tells the registry
  *   transport  how bytes reach the server: stdio, Streamable HTTP, HTTP+SSE, WebSocket
  *              (connection, url, resolver, tls: what those over a network share)
@@ -68,7 +70,9 @@ struct upstream {
 	char last_error[ERR_DETAIL_MAX];
 	struct buf scratch; /* for one message at a time */
 
-	struct link *admin; /* NULL: not open */
+	struct event *keep_timer; /* of keep.h */
+	bool settling;            /* not all who use what was taken up are there again (adopt.h) */
+	struct link *admin;       /* NULL: not open */
 	struct event *stop_timer;
 	uint64_t stop_until_ms; /* 0: not stopping */
 	bool leaving;           /* stopping, for a successor: no further call of a client leaves */
@@ -89,6 +93,8 @@ static inline struct event_base *upstream_base(const struct upstream *up)
 bool upstream_isolates(const struct upstream *up);
 /* The next id towards the server: see jsonrpc_own_id. */
 uint64_t upstream_next_id(struct upstream *up);
+/* All that a predecessor left is taken up: begin. */
+void upstream_begin(struct upstream *up);
 /* A process of the server is gone: who waits for a place may start. */
 void upstream_child_gone(struct upstream *up);
 /* Remember why something failed, for `status`. */
