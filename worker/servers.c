@@ -17,6 +17,8 @@
 /* How long calls wait for an upstream worker that is not there. */
 #define WAIT_MS 5000u
 #define TRIES_MAX 3u
+/* How long a conversation that an upstream worker left is asked after. */
+#define RESUME_MS 120000u
 /* A call whose way is not clear yet is looked at again after this. */
 #define HELD_MS 2u
 /* A server that wants to ask a new client something, its roots perhaps, does so by then. */
@@ -205,6 +207,8 @@ static void on_link(struct process *process, struct link *link, const struct err
 	server->link = link;
 	server->denials = 0;
 	server->since_ms = 0;
+	server->called |= server->resumed_until_ms != 0;
+	server->resumed_until_ms = 0;
 	link_set_user(link, server);
 	attach(server);
 	send_waiting(server);
@@ -238,13 +242,17 @@ static bool is_subscribed(const struct server *server)
 	return false;
 }
 
-/* Nobody calls it; but the client is to hear of what it is subscribed to there. */
+/*
+ * Nobody calls it; but the client is to hear of what it is subscribed to there, and a process of
+ * the server that is its own is to be known as such by who speaks with it now.
+ */
 static void keep_link(struct server *server)
 {
 	uint64_t now = clock_ms();
 
 	server->since_ms = 0;
-	if (server->worker->session_over || server->worker->ending || !is_subscribed(server))
+	if (server->worker->session_over || server->worker->ending ||
+		(!is_subscribed(server) && now >= server->resumed_until_ms))
 		return;
 	worker_tick_in(server->worker,
 		server->retry_ms > now ? server->retry_ms - now : (uint64_t)RETRY_MS);
@@ -576,6 +584,8 @@ static void on_closed(struct link *link, int code, const char *why, void *arg)
 		log_warn("link.failed", why, KV_STR("server", server->name));
 	link_free(link);
 	server->link = NULL;
+	if (server->called && worker->session.era == MCP_LEGACY)
+		server->resumed_until_ms = clock_ms() + RESUME_MS;
 	server->draining = server->called = false;
 	own_lists_outdated(server, MCP_METHOD_NONE);
 	asks_server_gone(worker, server);

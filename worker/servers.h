@@ -18,6 +18,7 @@ struct server {
 	bool opening;
 	bool draining; /* what is new waits for the successor of its upstream worker */
 	bool called; /* in this conversation something else than lists was asked for, or it asked */
+	uint64_t resumed_until_ms; /* its upstream worker died: the conversation may wait for us */
 	uint64_t let_go_ms; /* when the link is closed unless it is called; 0: never */
 	struct own_list *own[CATALOGUE_KIND_MAX]; /* or NULL */
 	uint64_t retry_ms;                        /* not asked for again before */
