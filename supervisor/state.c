@@ -51,6 +51,7 @@ static const struct saved_field program_rows[] = {
 static const struct saved_field kept_rows[] = {
 	SAVED_MEMBER(struct kept, instance),
 	SAVED_MEMBER(struct kept, busy),
+	SAVED_MEMBER(struct kept, amid),
 	SAVED_MEMBER(struct kept, handed),
 	SAVED_MEMBER(struct kept, without_ms),
 };
