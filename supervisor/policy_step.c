@@ -425,7 +425,7 @@ static void sup_step_asked_start(struct sup *sup)
 	}
 	if (outcome == OUTCOME_IGNORED) {
 		tree_reply(sup, request, RESULT_IGNORED, child, NULL);
-		kept = !sup_child_is_temporary(child) && !sup_is_simple(sup);
+		kept |= !sup_child_is_temporary(child) && !sup_is_simple(sup);
 	} else {
 		sup_child_describe_exit(
 			child, exit_status_classify(&child->exit, false), reason, sizeof(reason));

@@ -68,6 +68,4 @@ void window_set(struct window *window, uint64_t intensity, uint64_t period_ms)
 {
 	window->intensity = intensity;
 	window->period_ms = period_ms;
-	while (window->count > intensity)
-		window_drop_oldest(window);
 }

@@ -82,6 +82,8 @@ static void read_options(struct child_spec *spec, char **words, int n)
 	long long max;
 
 	for (int i = 0; i < n; i++) {
+		if (strcmp(words[i], "timeout=none") == 0)
+			spec->start_timeout_ms = SPEC_TIMEOUT_NONE;
 		if (sscanf(words[i], "timeout=%lld", &min) == 1)
 			spec->start_timeout_ms = min;
 		if (sscanf(words[i], "backoff=%lld-%lld", &min, &max) == 2) {
@@ -95,8 +97,8 @@ static int decl_place(struct world *world, struct decl *decl, const char *parent
 {
 	struct decl *above;
 
-	decl->spec.id = decl->name;
-	decl->spec.start = decl;
+	decl->spec.id = decl->of ? decl->of->name : decl->name;
+	decl->spec.start = decl->of ? decl->of : decl;
 	if (strcmp(parent, "-") == 0)
 		world->root = decl;
 	if (strcmp(parent, "-") == 0 || strcmp(parent, "+") == 0)
@@ -142,6 +144,25 @@ static int do_child(struct world *world, char **words, int n)
 	decl->spec.shutdown = read_shutdown(words[4]);
 	decl->spec.significant = atoi(words[5]);
 	read_options(&decl->spec, words + 6, n - 6);
+	return decl_place(world, decl, words[2]);
+}
+
+/* Two declarations of one name: the second is found as PARENT/NAME. */
+static int do_as(struct world *world, char **words, int n)
+{
+	struct decl *of = decl_find(world, words[1]);
+	char name[NAME_MAX_LEN];
+	struct decl *decl;
+
+	if (!of || n < 6)
+		return -ERR_INVALID_ARGUMENT;
+	snprintf(name, sizeof(name), "%s/%s", words[2], words[1]);
+	decl = decl_new(world, name);
+	decl->of = of;
+	decl->spec = of->spec;
+	decl->spec.restart = (enum restart_type)read_restart(words[3]);
+	decl->spec.shutdown = read_shutdown(words[4]);
+	decl->spec.significant = atoi(words[5]);
 	return decl_place(world, decl, words[2]);
 }
 
@@ -276,6 +297,24 @@ static int do_ready(struct world *world, char **words, int n)
 	return 0;
 }
 
+static int do_go(struct world *world, char **words, int n)
+{
+	struct decl *decl = decl_find(world, words[1]);
+
+	if (!decl)
+		return -ERR_INVALID_ARGUMENT;
+	if (!decl->began) {
+		say(world, "not waiting");
+		return 0;
+	}
+	if (strcmp(words[2], "fail") == 0) {
+		process_ends(world, decl, "fail", &(struct exit_status){.code = 3});
+		return 0;
+	}
+	decl->began = false;
+	return do_ready(world, words, n);
+}
+
 static int do_gone(struct world *world, char **words, int n)
 {
 	struct decl *decl = decl_find(world, words[1]);
@@ -347,6 +386,16 @@ static int do_add(struct world *world, char **words, int n)
 	return refused(world, rc, &err);
 }
 
+static void decl_changed(struct world *world, const char *path, struct decl *to)
+{
+	const char *last = strrchr(path, '/');
+	struct decl *sup;
+
+	HASH_FIND_STR(world->decls, last ? last + 1 : path, sup);
+	if (sup)
+		sup->now = to;
+}
+
 static int do_change(struct world *world, char **words, int n)
 {
 	struct decl *decl = n == 3 ? decl_find(world, words[2]) : NULL;
@@ -359,8 +408,10 @@ static int do_change(struct world *world, char **words, int n)
 	cookies = decl_build(decl) - 1;
 	rc = tree_change(world->tree, world->now, world_sup(world, words[1]), ++world->requests,
 		&decl->sup, &err);
-	if (rc == 0)
+	if (rc == 0) {
 		world->cookies += cookies;
+		decl_changed(world, words[1], decl);
+	}
 	return refused(world, rc, &err);
 }
 
@@ -472,6 +523,7 @@ static const struct statement {
 } statements[] = {
 	{"sup", 7, do_sup},
 	{"child", 6, do_child},
+	{"as", 6, do_as},
 	{"plan", 3, do_plan},
 	{"onstop", 3, do_onstop},
 	{"start", 1, do_start},
@@ -481,6 +533,7 @@ static const struct statement {
 	{"reports", 1, do_reports},
 	{"exit", 3, do_exit},
 	{"ready", 2, do_ready},
+	{"go", 3, do_go},
 	{"gone", 2, do_gone},
 	{"mark", 1, do_mark},
 	{"same", 2, do_same},

@@ -123,6 +123,12 @@ long decl_build(struct decl *decl)
 {
 	long cookies = 1;
 
+	if (decl->of && decl->of->spec.supervisor) {
+		struct decl *sup = decl->of->now ? decl->of->now : decl->of;
+
+		decl->spec.supervisor = &sup->sup;
+		return decl_build(sup);
+	}
 	if (!decl->spec.supervisor)
 		return cookies;
 	free(decl->specs);
@@ -147,6 +153,7 @@ void process_ends(
 		say(world, "%s %s", word, decl->name);
 	HASH_DELETE(by_instance, world->processes, decl);
 	decl->instance = 0;
+	decl->began = false;
 	decl->dies_at = TREE_NO_DEADLINE;
 	tree_child_exited(world->tree, world->now, instance, status);
 }
@@ -164,6 +171,7 @@ static void act_start(struct world *world, const struct action *action)
 	}
 	say(world, "%s %s", words[plan], decl->name);
 	decl->instance = action->instance;
+	decl->began = plan == PLAN_HANG;
 	if (plan == PLAN_OK || plan == PLAN_HANG)
 		decl->last = decl->instance;
 	HASH_ADD(by_instance, world->processes, instance, sizeof(decl->instance), decl);

@@ -7,19 +7,21 @@
  * comment.
  *
  *   sup NAME PARENT STRATEGY INTENSITY PERIOD AUTO [RESTART SHUTDOWN SIGNIFICANT]
- *   child ID PARENT RESTART SHUTDOWN SIGNIFICANT [timeout=MS] [backoff=MIN-MAX]
- *       declare; the root is `sup root - ...`, a PARENT of + keeps it for `add`.
+ *   child ID PARENT RESTART SHUTDOWN SIGNIFICANT [timeout=MS|none] [backoff=MIN-MAX]
+ *       declare; the root is `sup root - ...`, a PARENT of + keeps it for `add` or `change`.
  *       STRATEGY  all|one|rest|simple
  *       AUTO      never|any|all
  *       RESTART   permanent|transient|temporary
  *       SHUTDOWN  brutal|infinity|MS; - is the default
+ *   as ID PARENT RESTART SHUTDOWN SIGNIFICANT
+ *       the child or supervisor declared as ID stands under PARENT too (for `change`), with these rules
  *   plan ID ok|fail|ignore|hang ...
  *       what its next starts come to; a last word ending in * stays; then ok
  *   onstop ID shutdown|normal|reason|abnormal|hang|after:MS
  *       what it does when asked to stop
  *   start; stop; advance MS; auto (time passes by itself whenever something waits for it)
  *   exit ID normal|shutdown|reason|abnormal|killed|code:N|signal:N; ready ID; gone ID (one that
- *       hangs)
+ *       hangs); go ID ok|fail (its start hangs: that is what it comes to)
  *   add SUP ID; dyn SUP LABEL; terminate SUP ID; terminate_dyn SUP LABEL; restart SUP ID;
  *   delete SUP ID
  *   which SUP; count SUP; mark; same ID; reports; change SUP NEWSUP

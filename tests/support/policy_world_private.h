@@ -32,6 +32,8 @@ struct decl {
 	struct child_spec spec;
 	struct supervisor_spec sup;
 	struct decl *children[CHILDREN_MAX];
+	struct decl *of;  /* this is another spec for that one's process or supervisor */
+	struct decl *now; /* a supervisor: what it was last changed to */
 	struct child_spec *specs; /* the children's, as the policy wants them */
 	size_t n_children;
 	enum plan plan[PLAN_MAX];
@@ -42,6 +44,7 @@ struct decl {
 	uint64_t onstop_after;
 	uint64_t instance; /* of its process; 0: none */
 	uint64_t last;     /* the latest that was ready or hung, also when it is gone */
+	bool began;        /* its start hangs */
 	uint64_t marked;
 	uint64_t dies_at; /* TREE_NO_DEADLINE: not by itself */
 	UT_hash_handle hh;
