@@ -7,18 +7,19 @@ import { CHECKS as fixture } from './fixture.mjs';
 import { CHECKS as modern } from './modern.mjs';
 import { runSuite } from './suite.mjs';
 import {
-	directRemote, directStdio, makeArea, nodeHttp, nodeRemote, nodeSse, nodeStdio, nodeWebSocket,
+	directRemote, directStdio, makeArea, nodeHttp, nodeRemote, nodeSse, nodeStdio, nodeWebSocket, withV2,
 } from './target.mjs';
 
 const CHECKS = [...everything, ...files, ...fixture];
 
 /* [label, function that makes the target, label of the direct target it must equal, whether clients of 2026-07-28 can
- * use it: the transports of sessions are not for them] */
+ * use it: the transports of sessions are not for them, and the v2 client speaks their revision in each row anyhow] */
 export const DIRECT = [
 	['direct stdio', area => directStdio(area)],
 	['direct http', () => directRemote('http')],
 	['direct sse', () => directRemote('sse')],
 	['direct ws', () => directRemote('ws')],
+	['direct stdio, v2 client', withV2(directStdio), undefined, false],
 ];
 
 export const through = build => [
@@ -29,15 +30,19 @@ export const through = build => [
 	['node stdio', area => nodeStdio(build, area), 'direct stdio'],
 	['node websocket', area => nodeWebSocket(build, area), 'direct stdio', false],
 	['node sse', area => nodeSse(build, area), 'direct stdio', false],
+	['node http, v2 client', withV2(area => nodeHttp(build, area)), 'direct stdio, v2 client', false],
+	['node stdio, v2 client', withV2(area => nodeStdio(build, area)), 'direct stdio, v2 client', false],
+	['node sse, v2 client', withV2(area => nodeSse(build, area)), 'direct stdio, v2 client', false],
 ];
 
 /* Gives [{ name, ok, line }]; a target that does not start is one failed result. */
-export async function runTarget(make, options) {
+export async function runTarget(make, { modern: isModern, ...options }) {
 	const area = makeArea();
 	let target;
 	try {
 		target = await make(area);
-		return await runSuite(options.modern ? modern : CHECKS, target, area, options);
+		const checks = (isModern ? modern : CHECKS).filter(([name]) => !target.lacks?.(name));
+		return await runSuite(checks, target, area, options);
 	} catch (error) {
 		options.tell?.(`start: FAIL ${error.message}`);
 		return [{ name: 'start', ok: false, line: error.message }];

@@ -16,7 +16,7 @@ import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/
 import { WebSocketClientTransport } from '@modelcontextprotocol/sdk/client/websocket.js';
 import { WebSocket } from 'ws';
 import { makeClient } from './client.mjs';
-import { makeModernClient, modernTransport } from './client_v2.mjs';
+import { makeLegacyClient, makeModernClient, transportV2 } from './client_v2.mjs';
 
 const TESTS = join(dirname(fileURLToPath(import.meta.url)), '..', '..');
 const MODULES = join(TESTS, 'node_modules', '@modelcontextprotocol');
@@ -132,11 +132,24 @@ function legacyTransport(where) {
 	return where.type === 'ws' ? new WebSocketClientTransport(url) : new StreamableHTTPClientTransport(url);
 }
 
-/* where: { url, type } or { command, args }; type: http if left out, sse, ws */
+/* where: { url, type } or { command, args }; type: http if left out, sse, ws. options.v2: by the SDK's second client. */
 export function openEra(where, modern, options, prefix) {
-	const session = named(modern ? makeModernClient(options) : makeClient(options), prefix);
-	return connect(session, modern ? modernTransport(where) : legacyTransport(where));
+	if (modern)
+		return connect(named(makeModernClient(options), prefix), transportV2(where));
+	if (options?.v2)
+		return connect(named(makeLegacyClient(options), prefix), transportV2(where));
+	return connect(named(makeClient(options), prefix), legacyTransport(where));
 }
+
+/* The same target for the SDK's second client, which has no tasks in the revisions with sessions. */
+export const withV2 = make => async area => {
+	const target = await make(area);
+	return {
+		...target,
+		lacks: name => name.startsWith('everything.tasks.'),
+		open: (server, options) => target.open(server, { ...options, v2: true }),
+	};
+};
 
 const openAt = (where, server, options, prefix) => openEra(where, IS_MODERN.has(server), options, prefix);
 
