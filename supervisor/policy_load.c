@@ -290,7 +290,7 @@ static int load_parts(struct loading *l, struct sup *sup, struct span object)
 		else if (saved_is(&item, "op", SAVED_OBJECT))
 			r = load_op(l, sup, item.bytes);
 		else if (saved_is(&item, "restart", SAVED_UINT))
-			window_add(&sup->window, item.number);
+			window_recall(&sup->window, item.number);
 	}
 	return r;
 }

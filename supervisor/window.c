@@ -64,6 +64,15 @@ bool window_add(struct window *window, uint64_t now)
 	return true;
 }
 
+void window_recall(struct window *window, uint64_t then)
+{
+	uint64_t intensity = window->intensity;
+
+	window->intensity = UINT64_MAX;
+	window_add(window, then);
+	window->intensity = intensity;
+}
+
 void window_set(struct window *window, uint64_t intensity, uint64_t period_ms)
 {
 	window->intensity = intensity;

@@ -14,7 +14,7 @@ struct window {
 	uint64_t period_ms;
 	uint64_t *times; /* ring, oldest at first */
 	size_t first;
-	size_t count; /* <= intensity: nothing older can change a verdict (F8) */
+	size_t count; /* at most the largest intensity there was (F8) */
 	size_t cap;
 };
 
@@ -26,8 +26,10 @@ void window_free(struct window *window);
  * out the oldest restart is forgotten: too lenient is better than a node that ends because of it.
  */
 bool window_add(struct window *window, uint64_t now);
+/* A restart that was allowed earlier, under whatever limit; oldest first. */
+void window_recall(struct window *window, uint64_t then);
 
-/* Other limits from now on; the recorded restarts stay (F6), the newest ones if fewer fit. */
+/* Other limits from now on; the recorded restarts stay (F6), also those that are too many now. */
 void window_set(struct window *window, uint64_t intensity, uint64_t period_ms);
 
 #endif
