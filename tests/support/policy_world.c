@@ -119,18 +119,24 @@ static enum plan decl_next_plan(struct decl *decl)
 	return plan;
 }
 
+/* Whose flags and children a supervisor has. */
+static struct decl *decl_group(struct decl *decl)
+{
+	struct decl *of = decl->of ? decl->of : decl;
+
+	return of->now ? of->now : of;
+}
+
 long decl_build(struct decl *decl)
 {
 	long cookies = 1;
 
-	if (decl->of && decl->of->spec.supervisor) {
-		struct decl *sup = decl->of->now ? decl->of->now : decl->of;
-
-		decl->spec.supervisor = &sup->sup;
-		return decl_build(sup);
-	}
 	if (!decl->spec.supervisor)
 		return cookies;
+	if (decl_group(decl) != decl) {
+		decl->spec.supervisor = &decl_group(decl)->sup;
+		return decl_build(decl_group(decl));
+	}
 	free(decl->specs);
 	decl->specs = calloc(decl->n_children + 1, sizeof(*decl->specs));
 	for (size_t i = 0; i < decl->n_children; i++) {

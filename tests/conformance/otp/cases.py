@@ -19,6 +19,7 @@ class Case:
         self.simple = {}  # path -> the template's name and restart type
         self.flat = self.random.random() < 0.2  # a root with workers alone, whose starts may be held up
         self.hangs = set()
+        self.slow = set()  # to stop: how slow depends on the machine
         self.significant = set()
         self.path_of = {}
         self.supervisors = set()
@@ -37,7 +38,11 @@ class Case:
             significant = self.random.randint(0, 1)
         return restart, significant
 
-    def shutdown(self):
+    def shutdown(self, name=None):
+        if name in self.hangs:
+            return "200"
+        if name in self.slow:
+            return "infinity"
         return self.random.choice(["-", "-", "infinity", "200", "brutal"])
 
     def worker(self, parent, auto, prefix="c"):
@@ -51,7 +56,9 @@ class Case:
             self.simple[self.path_of[parent]] = [name, restart]
         behave = self.random.random()
         if behave < 0.1:
-            how = self.random.choice(["normal", "reason", "abnormal", "after:5"])
+            how = self.random.choice(["normal", "reason", "abnormal"] + ["after:5"] * (shutdown != "200"))
+            if how == "after:5":
+                self.slow.add(name)
             self.lines.append(f"onstop {name} {how}")
         elif behave < 0.15 and shutdown == "200":
             self.lines.append(f"onstop {name} hang")
@@ -119,15 +126,14 @@ class Case:
             # OTP keeps no arguments for temporary ones, and cannot begin to amid it.
             restart = restart if restart == "temporary" else r.choice(["permanent", "transient"])
             self.simple[path][1] = restart
-            shutdown = "200" if template in self.hangs else self.shutdown()
-            self.lines.append(f"as {template} {group} {restart} {shutdown} 0")
+            self.lines.append(f"as {template} {group} {restart} {self.shutdown(template)} 0")
         else:
             named = [name for name in names if r.random() < 0.7]
             if r.random() < 0.5:
                 r.shuffle(named)
             for name in named:
                 restart, significant = self.spec(auto)
-                shutdown = "-" if name in self.supervisors else "200" if name in self.hangs else self.shutdown()
+                shutdown = "-" if name in self.supervisors else self.shutdown(name)
                 self.lines.append(f"as {name} {group} {restart} {shutdown} {significant}")
             new = [self.worker(group, auto) for _ in range(r.choice([0, 0, 1, 2]))]
             names += new
@@ -164,8 +170,10 @@ class Case:
         if self.flat and names and r.random() < 0.15:
             self.held(names)
             return
-        if path != "root" and names and r.random() < 0.08:  # enough of one child to make its supervisor give up
+        if path != "root" and names and r.random() < 0.1:  # enough of one child to make its supervisor give up
             victim = r.choice(names)
+            if strategy != "simple" and r.random() < 0.7:
+                self.lines.append(f"add {path} {self.declare_spare(names)}")
             self.lines += [f"exit {victim} killed"] * 4
             return
         targets = names + [s for s in self.spare if r.random() < 0.5] or ["nobody"]
