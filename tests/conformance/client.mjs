@@ -7,7 +7,7 @@
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
-import { makeModernClient, modernTransport } from '../e2e/lib/client_v2.mjs';
+import { makeModernClient, transportV2 } from '../e2e/lib/client_v2.mjs';
 
 const MODERN = process.env.GATEHOUSE_CLIENT_ERA === 'modern';
 const asked = () => JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? '{}').toolCalls ?? [];
@@ -23,7 +23,7 @@ function legacy() {
 function modern() {
 	const session = makeModernClient({ capabilities: { elicitation: { form: { applyDefaults: true } } } });
 	session.elicit = () => ({ action: 'accept', content: { confirmed: true } });
-	return [session.client, url => modernTransport({ url })];
+	return [session.client, url => transportV2({ url })];
 }
 
 /* What a tool or prompt without values of its own is given. */
