@@ -1,10 +1,12 @@
 /*
- * What a process hands to the program that takes its place, as bytes that describe themselves: named values in objects. A reader passes over names
- * it does not know and leaves alone what is missing, so that programs of different versions read each other's.
+ * What a process hands to the program that takes its place, as bytes that describe themselves:
+ * named values in objects. A reader passes over names it does not know and leaves alone what is
+ * missing, so that programs of different versions read each other's.
  *
- * Bytes: "GHSAVED\n", version, oldest, length of all (32 bits each), then values, all little endian: one byte kind, one byte length of the name, the name; then
- * for numbers 64 bits, for descriptors as much and 64 bits for the inode, for bytes and objects a 32-bit length and that much (an
- * object's are again values).
+ * Bytes: "GHSAVED\n", version, oldest, length of all (32 bits each), then values, all little
+ * endian: one byte kind, one byte length of the name, the name; then for numbers 64 bits, for
+ * descriptors as much and 64 bits for the inode, for bytes and objects a 32-bit length and that
+ * much (an object's are again values).
  */
 #ifndef GATEHOUSE_SAVED_H
 #define GATEHOUSE_SAVED_H

@@ -3,7 +3,6 @@
  * copy of the state and examines the rest (preflight.c). What it writes is its answer; that it does not end well, or at all, is one, too.
  */
 #include "log.h"
-#include "memfile.h"
 #include "process.h"
 #include "state.h"
 #include "upgrade.h"
@@ -212,19 +211,6 @@ static int start(struct checking *checking, const struct programs *programs, int
 	return watch(checking, err);
 }
 
-static int copy_state(struct node *node, int *ret_fd, struct err *err)
-{
-	struct buf state;
-	int r;
-
-	buf_init(&state, STATE_MAX);
-	r = state_save(node, &state, err);
-	if (r == 0)
-		r = memfile_new("gatehouse-state", buf_span(&state), ret_fd, err);
-	buf_free(&state);
-	return r;
-}
-
 int check_begin(struct node *node, const struct programs *programs, struct err *err)
 {
 	struct checking *checking = calloc(1, sizeof(*checking));
@@ -236,7 +222,7 @@ int check_begin(struct node *node, const struct programs *programs, struct err *
 	buf_init(&checking->said, SAID_MAX);
 	node->upgrade->checking = checking;
 	node->upgrade->phase = UPGRADE_CHECKING;
-	r = copy_state(node, &state, err);
+	r = state_save(node, &state, err);
 	if (r == 0)
 		r = start(checking, programs, state, err);
 	if (state >= 0)

@@ -339,8 +339,8 @@ pid_t child_fork(int *ret_pidfd)
 int child_spawn(struct children *all, enum role role, const char *name, uint64_t instance,
 	const struct programs *programs, struct child **ret_child, struct err *err)
 {
-	struct child *child;
-	int theirs, pidfd = -1, r;
+	struct child *child = NULL;
+	int theirs = -1, pidfd = -1, r;
 	pid_t pid;
 
 	r = child_new(all, role, name, instance, &theirs, &child, err);

@@ -1,7 +1,6 @@
 #include "exchange.h"
 #include "clock.h"
 #include "log.h"
-#include "memfile.h"
 #include "state.h"
 
 #include <errno.h>
@@ -35,7 +34,7 @@ struct way_back {
 static struct {
 	struct way_back ways[2];
 	volatile sig_atomic_t way; /* which; -1: nobody is on guard */
-	char resume[16], because[64];
+	char resume[16], because[BECAUSE_MAX];
 	char *argv[ARGUMENTS_MAX];
 	uint64_t cost_us, next_us;
 	struct event *due; /* for the state that was not written down when it was too early */
@@ -54,18 +53,6 @@ static void close_on_exec(int fd, void *arg)
 {
 	(void)arg;
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
-}
-
-static int values_of(int fd, struct memfile *map, struct span *ret_values, struct err *err)
-{
-	int r = memfile_map(map, fd, err);
-
-	if (r < 0)
-		return r;
-	r = saved_read(memfile_span(map), STATE_VERSION, STATE_OLDEST, ret_values, err);
-	if (r < 0)
-		memfile_unmap(map);
-	return r;
 }
 
 /* --- arguments ------------------------------------------------------------------------------------ */
@@ -108,19 +95,6 @@ static void write_arguments(const struct node_options *options, char *resume, ch
 
 /* --- going over --------------------------------------------------------------------------------- */
 
-static int save(struct node *node, int *ret_fd, struct err *err)
-{
-	struct buf state;
-	int r;
-
-	buf_init(&state, STATE_MAX);
-	r = state_save(node, &state, err);
-	if (r == 0)
-		r = memfile_new("gatehouse-state", buf_span(&state), ret_fd, err);
-	buf_free(&state);
-	return r;
-}
-
 /* Everything that happened until now, signals included, is still this program's to hear. */
 static void hear_out(struct node *node)
 {
@@ -135,7 +109,7 @@ static int execute(struct node *node, const struct programs *programs, int fd, c
 	char *argv[ARGUMENTS_MAX];
 	struct memfile map = MEMFILE_NONE;
 	struct span values;
-	int r = values_of(fd, &map, &values, err);
+	int r = state_open(fd, &map, &values, err);
 
 	if (r < 0)
 		return r;
@@ -165,7 +139,7 @@ int exchange_to(struct node *node, const struct programs *programs, const char *
 	if (node->stopping || node->finished)
 		r = err_set(err, ERR_DRAINING, "the node stops");
 	if (r == 0)
-		r = save(node, &fd, err);
+		r = state_save(node, &fd, err);
 	if (r == 0)
 		r = execute(node, programs, fd, because, err);
 	if (fd >= 0)
@@ -176,7 +150,7 @@ int exchange_to(struct node *node, const struct programs *programs, const char *
 
 int exchange_open(int fd, struct memfile *ret_map, struct span *ret_values, struct err *err)
 {
-	int r = values_of(fd, ret_map, ret_values, err);
+	int r = state_open(fd, ret_map, ret_values, err);
 
 	if (r == 0)
 		saved_each_fd(*ret_values, close_on_exec, NULL);
@@ -246,7 +220,7 @@ static bool take_guard(int fd)
 	struct span values;
 
 	*way = (struct way_back){.fd = fd};
-	if (values_of(fd, &way->state, &values, NULL) < 0)
+	if (state_open(fd, &way->state, &values, NULL) < 0)
 		return false;
 	way->program = former_root(values);
 	if (way->program < 0) {
@@ -260,42 +234,17 @@ static bool take_guard(int fd)
 	return true;
 }
 
-/* As this program was called, but for the number of the state, which changes. */
-static void copy_arguments(void)
+void exchange_give_back(const struct node_options *options, int fd, const char *because)
 {
-	static char line[32768];
-	FILE *file = fopen("/proc/self/cmdline", "re");
-	size_t len = file ? fread(line, 1, sizeof(line) - 1, file) : 0;
-	unsigned n = 0;
-
-	if (file)
-		fclose(file);
-	for (char *p = line; p < line + len && n < ARGUMENTS_MAX - 3; p += strlen(p) + 1) {
-		bool number = n > 0 && strcmp(guard.argv[n - 1], "--resume") == 0;
-
-		guard.argv[n++] = number ? guard.resume : p;
-	}
-	guard.argv[n++] = (char *)(uintptr_t)"--because";
-	guard.argv[n++] = guard.because;
-	guard.argv[n] = NULL;
-}
-
-void exchange_give_back(int fd, const char *because)
-{
-	static char reason[BECAUSE_MAX];
-
 	if (guard.way < 0 && !take_guard(dup(fd)))
 		return;
-	copy_arguments();
-	snprintf(reason, sizeof(reason), "%s", because);
-	for (unsigned i = 0; guard.argv[i]; i++)
-		if (guard.argv[i] == guard.because)
-			guard.argv[i] = reason;
+	write_arguments(options, guard.resume, guard.because, guard.argv);
+	snprintf(guard.because, sizeof(guard.because), "%s", because);
 	log_flush();
 	go_back();
 }
 
-void exchange_guard(int fd)
+void exchange_guard(const struct node_options *options, int fd)
 {
 	const stack_t stack = {.ss_sp = guard.stack, .ss_size = sizeof(guard.stack)};
 	struct sigaction action = {.sa_handler = on_fatal, .sa_flags = SA_ONSTACK | SA_RESETHAND};
@@ -305,7 +254,7 @@ void exchange_guard(int fd)
 		close(fd);
 		return;
 	}
-	copy_arguments();
+	write_arguments(options, guard.resume, guard.because, guard.argv);
 	sigaltstack(&stack, NULL);
 	sigfillset(&action.sa_mask);
 	sigemptyset(&those);
@@ -347,7 +296,7 @@ void exchange_checkpoint(struct node *node)
 		postpone(node, guard.next_us - began);
 		return;
 	}
-	if (save(node, &fd, &err) < 0)
+	if (state_save(node, &fd, &err) < 0)
 		return;
 	if (!take_guard(fd))
 		close(fd);

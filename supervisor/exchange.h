@@ -25,11 +25,11 @@ int exchange_to(struct node *node, const struct programs *programs, const char *
 int exchange_open(int fd, struct memfile *ret_map, struct span *ret_values, struct err *err);
 /*
  * What to do when this program cannot go on with that state: execute the former one, if it is named there. Returns when
- * there is none, or it cannot be executed.
+ * there is none, or it cannot be executed. options: what this program was started with.
  */
-void exchange_give_back(int fd, const char *because);
-/* From here on a fatal signal does the same. Takes over fd. */
-void exchange_guard(int fd);
+void exchange_give_back(const struct node_options *options, int fd, const char *because);
+/* From here on a fatal signal does the same. Takes over fd; borrows options for as long as the program runs. */
+void exchange_guard(const struct node_options *options, int fd);
 /* The state that a fatal signal would go back with is as old as that: bring it up to date, unless it costs too much. */
 void exchange_checkpoint(struct node *node);
 /* The probation is over. */

@@ -514,13 +514,13 @@ static int resume(struct node *node, const struct node_options *options)
 
 	r = exchange_open(options->resume, &map, &state, &err);
 	if (r == 0 && !options->because)
-		exchange_guard(options->resume);
+		exchange_guard(options, options->resume);
 	if (r == 0)
 		r = take_up(node, state, options->because != NULL, &err);
 	if (r < 0) {
 		log_error("upgrade.failed", err_text(&err));
 		if (!options->because)
-			exchange_give_back(options->resume, err_text(&err));
+			exchange_give_back(options, options->resume, err_text(&err));
 		return EXIT_GAVE_UP;
 	}
 	memfile_unmap(&map);

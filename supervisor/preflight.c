@@ -2,7 +2,6 @@
  * gatehouse-supervisor --preflight: asked by the root of a node that runs, whether the programs of this folder can take
  * over. One line on standard output says so, or why not.
  */
-#include "memfile.h"
 #include "process.h"
 #include "state.h"
 #include "upgrade.h"
@@ -23,10 +22,8 @@ static int check_state(int fd, struct config **ret_config, struct err *err)
 {
 	struct memfile map = MEMFILE_NONE;
 	struct span values;
-	int r = memfile_map(&map, fd, err);
+	int r = state_open(fd, &map, &values, err);
 
-	if (r == 0)
-		r = saved_read(memfile_span(&map), STATE_VERSION, STATE_OLDEST, &values, err);
 	if (r == 0)
 		r = state_check(values, ret_config, err);
 	memfile_unmap(&map);

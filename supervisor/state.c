@@ -203,7 +203,7 @@ static void save_parts(struct node *node, struct saved_writer *writer)
 	saved_close(writer);
 }
 
-int state_save(struct node *node, struct buf *out, struct err *err)
+static int write_state(struct node *node, struct buf *out, struct err *err)
 {
 	struct saved_writer writer;
 	int r;
@@ -221,6 +221,31 @@ int state_save(struct node *node, struct buf *out, struct err *err)
 	if (r == 0)
 		r = saved_end(&writer);
 	return r < 0 ? err_set(err, (enum err_code)-r, "cannot write down what the root holds") : 0;
+}
+
+int state_save(struct node *node, int *ret_fd, struct err *err)
+{
+	struct buf state;
+	int r;
+
+	buf_init(&state, STATE_MAX);
+	r = write_state(node, &state, err);
+	if (r == 0)
+		r = memfile_new("gatehouse-state", buf_span(&state), ret_fd, err);
+	buf_free(&state);
+	return r;
+}
+
+int state_open(int fd, struct memfile *ret_map, struct span *ret_values, struct err *err)
+{
+	int r = memfile_map(ret_map, fd, err);
+
+	if (r < 0)
+		return r;
+	r = saved_read(memfile_span(ret_map), STATE_VERSION, STATE_OLDEST, ret_values, err);
+	if (r < 0)
+		memfile_unmap(ret_map);
+	return r;
 }
 
 /* --- loading -------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #ifndef GATEHOUSE_STATE_H
 #define GATEHOUSE_STATE_H
 
+#include "memfile.h"
 #include "node.h"
 
 /*
@@ -18,8 +19,15 @@
 #define STATE_OLDEST 1u
 #define STATE_MAX (1024u * 1024u * 1024u)
 
-/* Append all. Only where no action of the policy is to be taken: not from within node_turn. */
-int state_save(struct node *node, struct buf *out, struct err *err);
+/*
+ * All of it in a sealed memory file, for the caller to close. Only where no action of the policy is
+ * to be taken: not from within node_turn. On failure *ret_fd is as before: -ERR_NO_MEMORY,
+ * -ERR_TOO_LARGE, -ERR_SYSTEM.
+ */
+int state_save(struct node *node, int *ret_fd, struct err *err);
+/* Such a file, mapped (for the caller to unmap), and its values. -ERR_PROTOCOL: it is none that this
+ * program reads; -ERR_SYSTEM. Then nothing is mapped. */
+int state_open(int fd, struct memfile *ret_map, struct span *ret_values, struct err *err);
 /*
  * Before the node has anything: take over what was saved as these values (of a document that saved_read has checked).
  * node->base and node->options must be there. aged: as for children_load; children_bury is to follow. On failure the node is
